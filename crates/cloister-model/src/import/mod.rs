@@ -1,0 +1,3 @@
+//! From other programs' tensors to this crate's layout.
+
+pub mod hugging_face;

@@ -1,0 +1,24 @@
+//! The CodeGen language model (Nijkamp et al., 2022) in burn.
+//!
+//! This crate is the mathematics alone: it reads no files and knows no browser. The forward pass is that of
+//! `CodeGenForCausalLM` in Hugging Face transformers, which the parity tests hold it to.
+//!
+//! - [`CodeGenConfig`] names every size; [`CodeGenConfig::codegen_350m_mono`] is the published shape.
+//! - [`CodeGen`] is the module: [`CodeGen::prefill`] and [`CodeGen::decode`] with a [`KvCache`], [`CodeGen::logits`]
+//!   over the whole vocabulary and [`LabelHead`] over a few rows of it.
+//! - [`CodeGenBuilder`] takes named tensors one at a time, in any order, and uploads each at once.
+//! - [`import`] turns Hugging Face's tensors into this crate's layout.
+
+pub mod config;
+pub mod error;
+pub mod import;
+pub mod nn;
+mod weights;
+
+pub use config::CodeGenConfig;
+pub use error::ModelError;
+pub use nn::attention::KvCache;
+pub use nn::codegen::{CodeGen, LabelHead};
+pub use nn::line_pointer::LinePointer;
+pub use nn::rotary::Positions;
+pub use weights::{CodeGenBuilder, named_tensors, tensor_shapes};

@@ -1,0 +1,104 @@
+//! Statements with slots: an unsafe form and its safe twin.
+
+use rand::{Rng, seq::IndexedRandom};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A pattern of `assets/dataset/patterns`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pattern {
+    /// The group's name, unique over the data set.
+    pub id: String,
+    /// The weakness of the unsafe form.
+    pub cwe: String,
+    /// Imports that both forms need.
+    #[serde(default)]
+    pub imports: Vec<String>,
+    /// The statement with the weakness.
+    #[serde(rename = "unsafe")]
+    pub weak: String,
+    /// Its safe twin.
+    pub safe: String,
+    /// 1-based lines of the unsafe form that carry the weakness.
+    #[serde(rename = "weak")]
+    pub weak_lines: Vec<u32>,
+    /// Values for the named slots.
+    #[serde(default)]
+    pub slots: BTreeMap<String, Vec<String>>,
+}
+
+/// Names that `$NEW1`, `$NEW2`, … may become.
+const FRESH: &[&str] = &[
+    "tmp", "value", "item", "res", "out", "payload", "buf", "entry", "target", "doc", "info", "raw", "parsed", "state",
+    "obj", "fragment", "part", "record", "text", "current", "handle", "stmt", "ref", "chunk",
+];
+
+impl Pattern {
+    /// Values for every slot: the listed ones at random, fresh names that `taken` does not hold, and the given
+    /// variables for `$VAR` and `$VAR2`.
+    pub fn bind(&self, variables: [&str; 2], taken: &[String], rng: &mut impl Rng) -> BTreeMap<String, String> {
+        let mut bound = BTreeMap::new();
+        let free: Vec<&&str> = FRESH.iter().filter(|name| !taken.iter().any(|t| t == **name)).collect();
+        for name in slot_names(&self.weak).chain(slot_names(&self.safe)) {
+            if bound.contains_key(name) {
+                continue;
+            }
+            let value = match name {
+                "VAR" => variables[0].to_string(),
+                "VAR2" => variables[1].to_string(),
+                _ => match self.slots.get(name).and_then(|values| values.choose(rng)) {
+                    Some(value) => value.clone(),
+                    None => {
+                        let unused: Vec<_> =
+                            free.iter().filter(|n| !bound.values().any(|used| used == ***n)).collect();
+                        unused.choose(rng).map_or_else(|| format!("_{}", name.to_lowercase()), |n| n.to_string())
+                    }
+                },
+            };
+            bound.insert(name.to_string(), value);
+        }
+        bound
+    }
+}
+
+/// Replaces every `$SLOT` by its value.
+pub(crate) fn fill(template: &str, bound: &BTreeMap<String, String>) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(start) = rest.find('$') {
+        out.push_str(&rest[..start]);
+        let name = slot_at(&rest[start + 1..]);
+        match bound.get(name) {
+            Some(value) => out.push_str(value),
+            None => out.push_str(&rest[start..start + 1 + name.len()]),
+        }
+        rest = &rest[start + 1 + name.len()..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The slots of a template, in order, with repetitions.
+pub(crate) fn slot_names(template: &str) -> impl Iterator<Item = &str> {
+    template.match_indices('$').map(|(i, _)| slot_at(&template[i + 1..])).filter(|name| !name.is_empty())
+}
+
+/// The slot name that a text begins with: an upper-case letter, then upper-case letters and digits.
+fn slot_at(text: &str) -> &str {
+    let letter = text.starts_with(|c: char| c.is_ascii_uppercase());
+    let end = text.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit())).unwrap_or(text.len());
+    if letter { &text[..end] } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_found_and_filled() {
+        let bound = BTreeMap::from([("DB".to_string(), "conn".to_string()), ("VAR".to_string(), "q".to_string())]);
+        assert_eq!(fill("$DB.run(f'{$VAR}$') # $5", &bound), "conn.run(f'{q}$') # $5");
+        assert_eq!(slot_names("$DB.run($VAR2, $1)").collect::<Vec<_>>(), ["DB", "VAR2"]);
+    }
+}

@@ -1,0 +1,57 @@
+//! Which part of the data a group belongs to.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// A part of the data. A group (a pair, a pattern, a source package) never straddles two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// For gradients.
+    Train,
+    /// For calibration and choosing between checkpoints.
+    Valid,
+    /// For figures alone.
+    Test,
+}
+
+/// Assigns groups, given as (class, id): in each class a fifth to test and a tenth to valid, at least one of each where
+/// the class has three, chosen by the order of the ids' hashes.
+///
+/// By class, because with a dozen groups a class a plain hash would leave some classes without a test group.
+pub fn assign<'a>(groups: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, Split> {
+    let mut classes: BTreeMap<&str, Vec<([u8; 32], &str)>> = BTreeMap::new();
+    for (class, id) in groups {
+        classes.entry(class).or_default().push((Sha256::digest(id.as_bytes()).into(), id));
+    }
+    let mut splits = BTreeMap::new();
+    for groups in classes.values_mut() {
+        groups.sort_unstable();
+        let share = |part: usize| (groups.len() / part).max(usize::from(groups.len() >= 3));
+        let (test, valid) = (share(5), share(10));
+        for (rank, (_, id)) in groups.iter().enumerate() {
+            let split = match rank {
+                _ if rank < test => Split::Test,
+                _ if rank < test + valid => Split::Valid,
+                _ => Split::Train,
+            };
+            splits.insert((*id).to_string(), split);
+        }
+    }
+    splits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_is_in_every_part() {
+        let ids: Vec<String> = (0..3).map(|i| format!("a-{i}")).chain((0..20).map(|i| format!("b-{i}"))).collect();
+        let splits = assign(ids.iter().map(|id| (&id[..1], id.as_str())));
+        let count = |class: &str, wanted| splits.iter().filter(|(id, s)| id.starts_with(class) && **s == wanted).count();
+        assert_eq!([count("a", Split::Train), count("a", Split::Valid), count("a", Split::Test)], [1, 1, 1]);
+        assert_eq!([count("b", Split::Train), count("b", Split::Valid), count("b", Split::Test)], [14, 2, 4]);
+    }
+}

@@ -1,0 +1,184 @@
+//! Batches of examples: what to draw, and how to pad.
+
+use crate::TrainError;
+use crate::corpus::CorpusUnit;
+use crate::examples::{Example, ExampleMaker, Item};
+use crate::recipe::Finetune;
+use cloister_data::{Pair, Pattern, SafeSnippet};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::{IndexedRandom, SliceRandom}};
+use rayon::prelude::*;
+
+/// Where items are drawn from: the training split alone.
+pub struct Sources<'a> {
+    /// Authored pairs.
+    pub pairs: Vec<&'a Pair>,
+    /// Authored safe snippets.
+    pub safe: Vec<&'a SafeSnippet>,
+    /// Patterns, grouped by class so that each class is drawn as often.
+    pub patterns: Vec<Vec<&'a Pattern>>,
+    /// Real functions.
+    pub hosts: Vec<&'a CorpusUnit>,
+}
+
+/// Batches are drawn for so many steps at a time, so that they can be sorted by length.
+pub const ROUND: usize = 50;
+
+impl Sources<'_> {
+    /// The batches of a round, each a list of items whose padded size is at most half of
+    /// `batch_tokens`. Depends on the seed and
+    /// the round alone.
+    ///
+    /// # Errors
+    /// [`TrainError`] from encoding.
+    pub fn round(
+        &self,
+        maker: &ExampleMaker,
+        settings: &Finetune,
+        seed: u64,
+        round: usize,
+    ) -> Result<Vec<Vec<Item>>, TrainError> {
+        let base = seed ^ ((round as u64 + 1) << 32);
+        let wanted = ROUND * settings.stage.batch_tokens;
+        let mut items: Vec<Item> = Vec::new();
+        let mut tokens = 0;
+        for part in 0.. {
+            let drawn: Result<Vec<Vec<Item>>, TrainError> = (0..256u64)
+                .into_par_iter()
+                .map(|index| self.draw(maker, settings, &mut StdRng::seed_from_u64(base ^ (part << 16) ^ index)))
+                .collect();
+            for item in drawn?.into_iter().flatten() {
+                tokens += item.examples.iter().map(|example| example.ids.len()).sum::<usize>();
+                items.push(item);
+            }
+            if tokens >= wanted {
+                break;
+            }
+        }
+        items.sort_by_key(Item::tokens);
+        let mut batches: Vec<Vec<Item>> = Vec::new();
+        let (mut rows, mut longest) = (0, 0);
+        for item in items {
+            let count = item.examples.len();
+            longest = item.tokens().max(longest);
+            if batches.is_empty() || (rows + count) * longest > settings.stage.batch_tokens / 2 {
+                batches.push(Vec::new());
+                (rows, longest) = (0, item.tokens());
+            }
+            rows += count;
+            if let Some(batch) = batches.last_mut() {
+                batch.push(item);
+            }
+        }
+        batches.shuffle(&mut StdRng::seed_from_u64(base));
+        Ok(batches)
+    }
+
+    fn draw(&self, maker: &ExampleMaker, settings: &Finetune, rng: &mut StdRng) -> Result<Vec<Item>, TrainError> {
+        let dice: f64 = rng.random();
+        if dice < settings.authored_share {
+            // A tenth of the authored part are the snippets that are right.
+            if rng.random_bool(0.1)
+                && let Some(snippet) = self.safe.choose(rng)
+            {
+                let windows = maker.windows(&snippet.code, &[], maker.none)?;
+                return Ok(windows.into_iter().map(|(_, example)| alone(example)).collect());
+            }
+            return self.pairs.choose(rng).map_or(Ok(Vec::new()), |pair| maker.pair(pair, settings.rename_share, rng));
+        }
+        if dice < settings.authored_share + settings.pattern_share {
+            for _ in 0..8 {
+                let (Some(class), Some(host)) = (self.patterns.choose(rng), self.hosts.choose(rng)) else { break };
+                if let Some(pattern) = class.choose(rng)
+                    && let Some(item) = maker.inserted(pattern, host, rng)?
+                {
+                    return Ok(vec![item]);
+                }
+            }
+            return Ok(Vec::new());
+        }
+        for _ in 0..8 {
+            if let Some(host) = self.hosts.choose(rng)
+                && let Some(example) = maker.ordinary(host)?
+            {
+                return Ok(vec![alone(example)]);
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+fn alone(example: Example) -> Item {
+    Item { examples: vec![example], twins: false }
+}
+
+/// Examples padded to one length, as flat arrays.
+pub struct Padded {
+    /// [rows · len].
+    pub ids: Vec<i32>,
+    /// Rows.
+    pub rows: usize,
+    /// Tokens of a row, padding included.
+    pub len: usize,
+    /// Flat index of each row's last token.
+    pub last: Vec<i32>,
+    /// Each row's label.
+    pub labels: Vec<i32>,
+    /// (weak row, safe row) of the twins.
+    pub twins: Vec<(i32, i32)>,
+    /// Rows with weak lines.
+    pub pointed: Vec<i32>,
+    /// Flat indices of the line ends of the pointed rows, [pointed · lines], padded with the row's last token.
+    pub line_ends: Vec<i32>,
+    /// Lines of a pointed row, padding included.
+    pub lines: usize,
+    /// Target distribution over the lines, [pointed · lines]; padding has weight 0.
+    pub targets: Vec<f32>,
+    /// 0 for a line, a large negative number for padding, [pointed · lines].
+    pub mask: Vec<f32>,
+}
+
+impl Padded {
+    /// Pads on the right: a causal model never looks there.
+    pub fn new(items: &[Item]) -> Self {
+        let examples: Vec<&Example> = items.iter().flat_map(|item| &item.examples).collect();
+        let len = examples.iter().map(|example| example.ids.len()).max().unwrap_or(1);
+        let mut padded = Self {
+            ids: Vec::with_capacity(examples.len() * len),
+            rows: examples.len(),
+            len,
+            last: Vec::new(),
+            labels: Vec::new(),
+            twins: Vec::new(),
+            pointed: Vec::new(),
+            line_ends: Vec::new(),
+            lines: 0,
+            targets: Vec::new(),
+            mask: Vec::new(),
+        };
+        for (row, example) in examples.iter().enumerate() {
+            padded.ids.extend(example.ids.iter().map(|id| *id as i32));
+            padded.ids.resize((row + 1) * len, 0);
+            padded.last.push((row * len + example.ids.len() - 1) as i32);
+            padded.labels.push(example.label as i32);
+        }
+        let mut row = 0;
+        for item in items {
+            if item.twins {
+                padded.twins.push((row, row + 1));
+            }
+            row += item.examples.len() as i32;
+        }
+        padded.lines = examples.iter().filter(|e| !e.weak.is_empty()).map(|e| e.line_ends.len()).max().unwrap_or(0);
+        for (row, example) in examples.iter().enumerate().filter(|(_, example)| !example.weak.is_empty()) {
+            padded.pointed.push(row as i32);
+            let share = 1.0 / example.weak.len() as f32;
+            for line in 0..padded.lines {
+                let position = example.line_ends.get(line);
+                padded.line_ends.push(position.map_or(padded.last[row], |p| (row * len + p) as i32));
+                padded.targets.push(if example.weak.contains(&line) { share } else { 0.0 });
+                padded.mask.push(if position.is_some() { 0.0 } else { -1e30 });
+            }
+        }
+        padded
+    }
+}

@@ -1,0 +1,158 @@
+//! From a fine-tuned model to the shipped package.
+
+use crate::batch::Padded;
+use crate::calibrate::{platt, probability, temperature, threshold};
+use crate::examples::{ExampleMaker, Item};
+use crate::finetune::Answers;
+use crate::recipe::Recipe;
+use crate::score::{Verdict, score};
+use crate::TrainError;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use cloister_model::{CodeGen, Positions, named_tensors};
+use cloister_package::{
+    Architecture, Calibration, Card, Label, Manifest, PackageLoader, Prompt, SelfTest, TokenText, Training, WeightType,
+    Weights, fs::write_package, writer::build_package,
+};
+use std::path::Path;
+
+/// At most this share of ordinary functions may be flagged at the default threshold.
+const ORDINARY_SHARE: f64 = 0.05;
+
+/// What the self-test reads: exercises imports, a method, a nested block and several line ends.
+const SELF_TEST: &str = "import sqlite3\n\ndef find(conn, name):\n    cursor = conn.cursor()\n    if name:\n        cursor.execute(\"SELECT id FROM users WHERE name = '\" + name + \"'\")\n    return cursor.fetchall()\n";
+
+/// Held-out material that calibration is fitted on.
+pub struct HeldOut<'a> {
+    /// Authored groups of the validation split.
+    pub authored: &'a [Item],
+    /// Functions of the validation packages.
+    pub ordinary: &'a [Item],
+}
+
+/// Calibrates, packs, pins the self-test and writes the package to `folder`.
+///
+/// # Errors
+/// [`TrainError`] from scoring or the package.
+pub fn run(
+    recipe: &Recipe,
+    model: &CodeGen,
+    held_out: &HeldOut,
+    maker: &ExampleMaker,
+    answers: &Answers,
+    training: Training,
+    tokenizer: &[u8],
+    folder: &Path,
+    device: &Device,
+) -> Result<(), TrainError> {
+    let (calibration, limit) = calibrate(model, held_out, answers, device)?;
+    let text = |text: &str| -> Result<TokenText, TrainError> {
+        Ok(TokenText { text: text.into(), tokens: maker.tokenizer.encode(text)?.ids })
+    };
+    let windows = maker.windows(SELF_TEST, &[], maker.none)?;
+    let prompt = windows.into_iter().next().map(|(_, example)| example.ids).unwrap_or_default();
+    let mut labels: Vec<(&String, &usize)> = maker.labels.iter().collect();
+    labels.sort_by_key(|(_, index)| **index);
+    let manifest = Manifest {
+        schema: cloister_package::SCHEMA,
+        id: recipe.id.clone(),
+        name: recipe.name.clone(),
+        architecture: Architecture::codegen(recipe.model.clone()),
+        tokenizer: Default::default(),
+        prompt: Prompt { prefix: text(&recipe.prompt.prefix)?, suffix: text(&recipe.prompt.suffix)? },
+        labels: labels
+            .into_iter()
+            .map(|(label, index)| Label {
+                label: label.clone(),
+                answer: TokenText { text: crate::bpe::answer_token(label), tokens: vec![answers.tokens[*index]] },
+            })
+            .collect(),
+        calibration,
+        threshold: limit,
+        training,
+        evaluation: Vec::new(),
+        card: card(),
+        self_test: SelfTest {
+            text: SELF_TEST.into(),
+            tokens: prompt.clone(),
+            logits: vec![0.0; answers.tokens.len()],
+            tolerance: Default::default(),
+        },
+        weights: Weights::plain(WeightType::F16),
+    };
+    let tensors = named_tensors(model);
+    let mut package = build_package(manifest, &tensors, tokenizer.to_vec())?;
+    // The pinned logits are those of the weights as they are stored, rounded to f16.
+    let mut loader = PackageLoader::new(package.manifest.to_json()?.as_bytes(), device.clone())?;
+    for (index, (_, bytes)) in package.files.iter().enumerate() {
+        loader.accept(index, bytes)?;
+    }
+    let stored = loader.finish()?.model;
+    package.manifest.self_test.logits = label_logits(&stored, &prompt, answers, device)?;
+    write_package(folder, package.manifest, &tensors, tokenizer.to_vec())?;
+    eprintln!("export: the package is in {}", folder.display());
+    Ok(())
+}
+
+fn calibrate(
+    model: &CodeGen,
+    held_out: &HeldOut,
+    answers: &Answers,
+    device: &Device,
+) -> Result<(Calibration, f64), TrainError> {
+    let authored = score(model, held_out.authored, answers, device)?;
+    let flat: Vec<(&Verdict, bool, usize)> = held_out
+        .authored
+        .iter()
+        .zip(&authored)
+        .flat_map(|(item, verdicts)| item.examples.iter().zip(verdicts))
+        .map(|(example, verdict)| (verdict, !example.weak.is_empty(), example.label))
+        .collect();
+    let (scale, offset) = platt(&flat.iter().map(|(verdict, weak, _)| (verdict.odds, *weak)).collect::<Vec<_>>());
+    let weak: Vec<(&Verdict, usize)> =
+        flat.iter().filter(|(_, weak, _)| *weak).map(|(verdict, _, label)| (*verdict, *label)).collect();
+    let calibration = Calibration { scale, offset, temperature: temperature(&weak, answers.none) };
+    let ordinary: Vec<f64> = score(model, held_out.ordinary, answers, device)?
+        .iter()
+        .flatten()
+        .map(|verdict| probability(&calibration, verdict.odds))
+        .collect();
+    let count = ordinary.len();
+    let limit = threshold(ordinary, ORDINARY_SHARE);
+    eprintln!(
+        "calibration on {} authored examples: scale {scale:.3}, offset {offset:.3}, temperature {:.3}; threshold {limit:.3} from {count} ordinary functions",
+        flat.len(),
+        calibration.temperature
+    );
+    Ok((calibration, limit))
+}
+
+/// Label logits of one prompt.
+fn label_logits(model: &CodeGen, ids: &[u32], answers: &Answers, device: &Device) -> Result<Vec<f32>, TrainError> {
+    let item = Item {
+        examples: vec![crate::examples::Example { ids: ids.to_vec(), label: 0, line_ends: Vec::new(), weak: Vec::new() }],
+        twins: false,
+    };
+    let batch = Padded::new(std::slice::from_ref(&item));
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(batch.ids, [1, batch.len]), device);
+    let positions = Positions::causal(model.config(), 0, batch.len, device)?;
+    let last = model.forward(ids, &positions).narrow(1, batch.len - 1, 1).squeeze_dim::<2>(1);
+    Ok(model.label_head(&answers.tokens)?.forward(last).into_data().iter::<f32>().collect())
+}
+
+fn card() -> Card {
+    Card {
+        trained_on: vec![
+            "The standard library and pinned, permissively licensed packages (listed in the package's training section), \
+             comments and docstrings removed."
+                .into(),
+            "Pairs of weak and fixed Python written for this project (assets/dataset), and its patterns inside real functions."
+                .into(),
+        ],
+        cannot_see: vec![
+            "Flows from one function or file into another: each function is judged with the imports and globals it names.".into(),
+            "Rules that only the project knows: who may do what, which data is secret.".into(),
+            "Classes outside its label set, and whatever happens at run time: configuration, versions, deployment.".into(),
+            "It can be wrong in both directions: read its findings as places to look at, and its silence as no proof.".into(),
+        ],
+    }
+}

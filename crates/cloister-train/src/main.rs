@@ -1,0 +1,66 @@
+//! `cloister-train`: one command from the sources to the shipped model package.
+
+mod pipeline;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Trains the shipped model. Every step skips what is already there, so an interrupted run goes on where it stopped.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Folder for what is fetched and made on the way.
+    #[arg(long, default_value = "work")]
+    work: PathBuf,
+    /// The recipe.
+    #[arg(long, default_value = "assets/training/recipe.toml")]
+    recipe: PathBuf,
+    /// The corpus list.
+    #[arg(long, default_value = "assets/training/corpus.toml")]
+    corpus: PathBuf,
+    /// The data set.
+    #[arg(long, default_value = "assets/dataset")]
+    dataset: PathBuf,
+    /// Where the package goes.
+    #[arg(long, default_value = "assets/model")]
+    output: PathBuf,
+    #[command(subcommand)]
+    step: Step,
+}
+
+#[derive(Subcommand, Clone, PartialEq, Eq)]
+enum Step {
+    /// Every step, from the corpus to the package.
+    All,
+    /// Fetch the corpus and cut it into units.
+    Corpus,
+    /// Train the tokenizer and encode the corpus.
+    Tokenizer,
+    /// Pre-train the language model.
+    Pretrain,
+    /// Fine-tune it on the data set.
+    Finetune,
+    /// Calibrate and write the package.
+    Export,
+    /// Fit TF-IDF and logistic regression on the training split, and write its predictions for rows {id, code}.
+    Baseline {
+        /// Rows to predict.
+        #[arg(long)]
+        input: PathBuf,
+        /// Where the predictions go.
+        #[arg(long)]
+        predictions: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match pipeline::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

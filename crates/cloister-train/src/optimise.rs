@@ -1,0 +1,224 @@
+//! What both stages of training share: schedule, optimiser, checkpoints, log.
+
+use crate::error::at;
+use crate::recipe::Stage;
+use crate::TrainError;
+use burn::grad_clipping::GradientClippingConfig;
+use burn::module::Module;
+use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor};
+use cloister_model::{CodeGen, CodeGenConfig};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Learning rate at a step: a linear rise, then half a cosine down to a twentieth of the peak.
+pub fn learning_rate(stage: &Stage, step: usize) -> f64 {
+    if step < stage.warmup {
+        return stage.learning_rate * (step + 1) as f64 / stage.warmup as f64;
+    }
+    let progress = (step - stage.warmup) as f64 / (stage.steps.saturating_sub(stage.warmup)).max(1) as f64;
+    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos());
+    stage.learning_rate * (0.05 + 0.95 * cosine)
+}
+
+/// A model in training with its optimiser, its checkpoints and its log.
+pub struct Trainer {
+    /// The model, on a device with autodiff.
+    pub model: CodeGen,
+    optimizer: ModuleOptimizer,
+    stage: Stage,
+    step: usize,
+    folder: PathBuf,
+    log: File,
+    started: Instant,
+    window: (f64, usize, usize, Instant),
+}
+
+impl Trainer {
+    /// Starts a stage in `folder`, or goes on where its last checkpoint left off.
+    ///
+    /// # Errors
+    /// [`TrainError`] where the folder or a checkpoint cannot be used.
+    pub fn start(folder: &Path, stage: &Stage, initial: CodeGen) -> Result<Self, TrainError> {
+        std::fs::create_dir_all(folder).map_err(at(folder))?;
+        let adam = AdamWConfig::new()
+            .with_beta_2(0.95)
+            .with_weight_decay(stage.weight_decay)
+            .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0)));
+        let mut trainer = Self {
+            model: initial,
+            optimizer: adam.init(),
+            stage: stage.clone(),
+            step: 0,
+            folder: folder.to_path_buf(),
+            log: open_log(&folder.join("log.csv"))?,
+            started: Instant::now(),
+            window: (0.0, 0, 0, Instant::now()),
+        };
+        trainer.resume()?;
+        Ok(trainer)
+    }
+
+    /// The next step's number; `None` when the stage is done.
+    pub fn next_step(&self) -> Option<usize> {
+        (self.step < self.stage.steps).then_some(self.step)
+    }
+
+    /// One step of the optimiser over so many tokens; logs and saves as it is due.
+    ///
+    /// `parts` are shares of the batch that sum to 1, each with what computes its loss [1]. Each runs on a thread of its
+    /// own: most elementwise operations of the CPU backend are serial, so this is what keeps the cores busy.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] where the loss is not finite, else what the loss or the files say.
+    pub fn apply<F>(&mut self, parts: Vec<(f64, F)>, tokens: usize) -> Result<(), TrainError>
+    where
+        F: FnOnce(&CodeGen) -> Result<Tensor<1>, TrainError> + Send,
+    {
+        let model = &self.model;
+        let results: Vec<Result<(f64, GradientsParams), TrainError>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = parts
+                .into_iter()
+                .map(|(share, part)| {
+                    let model = model.clone();
+                    scope.spawn(move || {
+                        let loss = part(&model)? * share;
+                        let value = f64::from(loss.clone().into_scalar::<f32>());
+                        Ok((value, GradientsParams::from_grads(loss.backward(), &model)))
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap_or(Err(TrainError::Diverged(self.step)))).collect()
+        });
+        let mut value = 0.0;
+        let mut sum = GradientsAccumulator::new();
+        for result in results {
+            let (part, gradients) = result?;
+            value += part;
+            sum.accumulate(&self.model, gradients);
+        }
+        if !value.is_finite() {
+            return Err(TrainError::Diverged(self.step));
+        }
+        let rate = learning_rate(&self.stage, self.step);
+        let gradients = sum.grads();
+        self.model = self.optimizer.step(rate, self.model.clone(), gradients);
+        self.step += 1;
+        self.window.0 += value;
+        self.window.1 += 1;
+        self.window.2 += tokens;
+        if self.step.is_multiple_of(20) || self.step == self.stage.steps {
+            self.write_log(rate)?;
+        }
+        if self.step.is_multiple_of(self.stage.checkpoint_every) || self.step == self.stage.steps {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Adds a figure of a validation pass to the log.
+    ///
+    /// # Errors
+    /// [`TrainError::File`] where the log cannot be written.
+    pub fn note(&mut self, text: &str) -> Result<(), TrainError> {
+        eprintln!("{} step {:>5}  {text}", self.name(), self.step);
+        let path = self.folder.join("notes.txt");
+        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
+        writeln!(file, "{}\t{text}", self.step).map_err(at(&path))
+    }
+
+    fn name(&self) -> String {
+        self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    fn write_log(&mut self, rate: f64) -> Result<(), TrainError> {
+        let (sum, steps, tokens, since) = self.window;
+        let loss = sum / steps as f64;
+        let speed = tokens as f64 / since.elapsed().as_secs_f64();
+        let elapsed = self.started.elapsed().as_secs_f64();
+        eprintln!(
+            "{} step {:>5}/{}  loss {loss:.4}  lr {rate:.2e}  {speed:.0} tokens/s",
+            self.name(),
+            self.step,
+            self.stage.steps
+        );
+        let path = self.folder.join("log.csv");
+        writeln!(self.log, "{},{loss:.5},{rate:.3e},{speed:.0},{elapsed:.1}", self.step).map_err(at(path))?;
+        self.window = (0.0, 0, 0, Instant::now());
+        Ok(())
+    }
+
+    /// Writes model, optimiser and step, then the mark that makes them count.
+    fn save(&self) -> Result<(), TrainError> {
+        let fail = |path: &Path, error: String| TrainError::Checkpoint { path: path.into(), reason: error };
+        let base = self.folder.join(format!("step-{:06}", self.step));
+        let (model, optimizer) = (base.with_extension("model"), base.with_extension("optimizer"));
+        self.model.clone().save_file(&model).map_err(|e| fail(&model, e.to_string()))?;
+        self.optimizer.save(&optimizer).map_err(|e| fail(&optimizer, e.to_string()))?;
+        let mark = self.folder.join("latest");
+        let previous = std::fs::read_to_string(&mark).ok();
+        std::fs::write(&mark, self.step.to_string()).map_err(at(&mark))?;
+        // The previous checkpoint has served; a failure to remove it costs disk space only.
+        if let Some(previous) = previous.and_then(|text| text.trim().parse::<usize>().ok())
+            && previous != self.step
+        {
+            let old = self.folder.join(format!("step-{previous:06}"));
+            let _ = std::fs::remove_file(existing(&old.with_extension("model")));
+            let _ = std::fs::remove_file(existing(&old.with_extension("optimizer")));
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), TrainError> {
+        let mark = self.folder.join("latest");
+        let Ok(text) = std::fs::read_to_string(&mark) else { return Ok(()) };
+        let step: usize = text
+            .trim()
+            .parse()
+            .map_err(|_| TrainError::Checkpoint { path: mark, reason: "the mark is not a number".into() })?;
+        let base = self.folder.join(format!("step-{step:06}"));
+        self.model = load_model(&base.with_extension("model"), self.model.clone())?;
+        let optimizer = base.with_extension("optimizer");
+        let fresh = std::mem::replace(&mut self.optimizer, AdamWConfig::new().init());
+        self.optimizer = fresh
+            .load(&optimizer)
+            .map_err(|e| TrainError::Checkpoint { path: optimizer, reason: e.to_string() })?;
+        self.step = step;
+        eprintln!("{} goes on at step {step}", self.name());
+        Ok(())
+    }
+}
+
+/// burn may add its own ending to a file name.
+fn existing(path: &Path) -> PathBuf {
+    let mut with_ending = path.as_os_str().to_owned();
+    with_ending.push(".bpk");
+    let with_ending = PathBuf::from(with_ending);
+    if with_ending.exists() { with_ending } else { path.to_path_buf() }
+}
+
+fn load_model(path: &Path, into: CodeGen) -> Result<CodeGen, TrainError> {
+    into.try_load_file(path).map_err(|e| TrainError::Checkpoint { path: path.into(), reason: e.to_string() })
+}
+
+/// The model of a finished stage, on the given device.
+///
+/// # Errors
+/// [`TrainError::Missing`] where the stage has not run.
+pub fn finished(folder: &Path, config: &CodeGenConfig, device: &Device) -> Result<CodeGen, TrainError> {
+    let mark = folder.join("latest");
+    let text = std::fs::read_to_string(&mark).map_err(|_| TrainError::Missing(mark))?;
+    let model = CodeGen::random(config, device)?;
+    load_model(&folder.join(format!("step-{:0>6}.model", text.trim())), model)
+}
+
+fn open_log(path: &Path) -> Result<File, TrainError> {
+    let fresh = !path.exists();
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(at(path))?;
+    if fresh {
+        writeln!(file, "step,loss,learning_rate,tokens_per_second,seconds").map_err(at(path))?;
+    }
+    Ok(file)
+}

@@ -1,0 +1,265 @@
+//! The steps in order, and what each reads and leaves.
+
+use crate::{Arguments, Step};
+use burn::module::Module;
+use burn::tensor::Device;
+use cloister_data::{Dataset, NO_WEAKNESS, Pair, Pattern, Row, Split, rows};
+use cloister_engine::{PromptTemplate, Tokenizer};
+use cloister_package::{CorpusEntry, DatasetEntry, Training};
+use cloister_train::baseline::TfIdf;
+use cloister_train::batch::Sources;
+use cloister_train::corpus::{CorpusList, CorpusUnit};
+use cloister_train::error::at;
+use cloister_train::examples::{ExampleMaker, Item};
+use cloister_train::export::HeldOut;
+use cloister_train::finetune::Answers;
+use cloister_train::recipe::Recipe;
+use cloister_train::{TrainError, bpe, corpus, export, finetune, optimise, pretrain, tokens};
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Functions of the validation packages that the threshold is set on.
+const ORDINARY_FUNCTIONS: usize = 1200;
+
+/// Where the steps leave their work.
+struct Places {
+    corpus: PathBuf,
+    pretrain: PathBuf,
+    finetune: PathBuf,
+}
+
+/// Runs one step, or all.
+pub fn run(arguments: &Arguments) -> Result<(), TrainError> {
+    let recipe = Recipe::read(&arguments.recipe)?;
+    let dataset = Dataset::read(&arguments.dataset)?;
+    cloister_data::check(&dataset)?;
+    let places = Places {
+        corpus: arguments.work.join("corpus"),
+        pretrain: arguments.work.join("pretrain"),
+        finetune: arguments.work.join("finetune"),
+    };
+    match &arguments.step {
+        Step::All => {
+            if !places.corpus.join("units.jsonl").exists() {
+                corpus::prepare(&CorpusList::read(&arguments.corpus)?, &places.corpus)?;
+            }
+            if !places.corpus.join("valid.u16").exists() {
+                train_tokenizer(&recipe, &dataset, &places)?;
+            }
+            pretrain_model(&recipe, &places)?;
+            finetune_model(&recipe, &dataset, &places)?;
+            export_package(arguments, &recipe, &dataset, &places)
+        }
+        Step::Corpus => corpus::prepare(&CorpusList::read(&arguments.corpus)?, &places.corpus),
+        Step::Tokenizer => train_tokenizer(&recipe, &dataset, &places),
+        Step::Pretrain => pretrain_model(&recipe, &places),
+        Step::Finetune => finetune_model(&recipe, &dataset, &places),
+        Step::Export => export_package(arguments, &recipe, &dataset, &places),
+        Step::Baseline { input, predictions } => baseline(&recipe, &dataset, input, predictions),
+    }
+}
+
+/// The answers: "none", then every class of the data set in numerical order.
+fn labels(dataset: &Dataset) -> Vec<String> {
+    let numbers: BTreeSet<u32> = (dataset.pairs.iter().map(|pair| &pair.cwe))
+        .chain(dataset.patterns.iter().map(|pattern| &pattern.cwe))
+        .filter_map(|cwe| cwe.strip_prefix("CWE-")?.parse().ok())
+        .collect();
+    std::iter::once(NO_WEAKNESS.to_string()).chain(numbers.into_iter().map(|n| format!("CWE-{n}"))).collect()
+}
+
+fn train_tokenizer(recipe: &Recipe, dataset: &Dataset, places: &Places) -> Result<(), TrainError> {
+    let units = corpus::read_units(&places.corpus.join("units.jsonl"))?;
+    bpe::train(&units, &labels(dataset), recipe.model.vocab_size, &places.corpus.join("tokenizer.json"))?;
+    let tokenizer = Tokenizer::from_bytes(&tokenizer_bytes(places)?)?;
+    tokens::write(&units, Split::Train, &tokenizer, recipe.seed, &places.corpus.join("train.u16"))?;
+    tokens::write(&units, Split::Valid, &tokenizer, recipe.seed, &places.corpus.join("valid.u16"))
+}
+
+fn tokenizer_bytes(places: &Places) -> Result<Vec<u8>, TrainError> {
+    let path = places.corpus.join("tokenizer.json");
+    std::fs::read(&path).map_err(|_| TrainError::Missing(path))
+}
+
+fn pretrain_model(recipe: &Recipe, places: &Places) -> Result<(), TrainError> {
+    let train = tokens::read(&places.corpus.join("train.u16"))?;
+    let valid = tokens::read(&places.corpus.join("valid.u16"))?;
+    pretrain::run(recipe, &train, &valid, &places.pretrain, &Device::flex().autodiff())
+}
+
+fn maker(recipe: &Recipe, dataset: &Dataset, places: &Places) -> Result<(ExampleMaker, Answers), TrainError> {
+    let tokenizer = Tokenizer::from_bytes(&tokenizer_bytes(places)?)?;
+    let template = PromptTemplate::new(&tokenizer, &recipe.prompt.prefix, &recipe.prompt.suffix)?;
+    let labels = labels(dataset);
+    let mut answers = Vec::with_capacity(labels.len());
+    for label in &labels {
+        let token = bpe::answer_token(label);
+        answers.push(tokenizer.token_id(&token).ok_or_else(|| TrainError::Content {
+            path: places.corpus.join("tokenizer.json"),
+            reason: format!("it has no token {token}, because the data set has changed"),
+        })?);
+    }
+    let none = labels.iter().position(|label| label == NO_WEAKNESS).unwrap_or(0);
+    let labels: BTreeMap<String, usize> = labels.into_iter().zip(0..).collect();
+    let maker = ExampleMaker { tokenizer, template, labels, none, context: recipe.model.n_positions };
+    Ok((maker, Answers { tokens: answers, none }))
+}
+
+/// The authored groups of a split, as items without renaming.
+fn authored(dataset: &Dataset, split: Split, maker: &ExampleMaker) -> Result<Vec<Item>, TrainError> {
+    let groups = groups_of(dataset, split)?;
+    let mut rng = StdRng::seed_from_u64(0);
+    let mut items = Vec::new();
+    for pair in dataset.pairs.iter().filter(|pair| groups.contains(&pair.id)) {
+        items.extend(maker.pair(pair, 0.0, &mut rng)?);
+    }
+    for snippet in dataset.safe.iter().filter(|snippet| groups.contains(&snippet.id)) {
+        for (_, example) in maker.windows(&snippet.code, &[], maker.none)? {
+            items.push(Item { examples: vec![example], twins: false });
+        }
+    }
+    Ok(items)
+}
+
+fn groups_of(dataset: &Dataset, split: Split) -> Result<HashSet<String>, TrainError> {
+    Ok(rows(dataset)?.into_iter().filter(|row| row.split == split).map(|row| row.group).collect())
+}
+
+fn finetune_model(recipe: &Recipe, dataset: &Dataset, places: &Places) -> Result<(), TrainError> {
+    let (maker, answers) = maker(recipe, dataset, places)?;
+    let train = groups_of(dataset, Split::Train)?;
+    let units = corpus::read_units(&places.corpus.join("units.jsonl"))?;
+    let mut patterns: BTreeMap<&str, Vec<&Pattern>> = BTreeMap::new();
+    for pattern in &dataset.patterns {
+        patterns.entry(&pattern.cwe).or_default().push(pattern);
+    }
+    let sources = Sources {
+        pairs: dataset.pairs.iter().filter(|pair: &&Pair| train.contains(&pair.id)).collect(),
+        safe: dataset.safe.iter().filter(|snippet| train.contains(&snippet.id)).collect(),
+        patterns: patterns.into_values().collect(),
+        hosts: units.iter().filter(|unit| unit.split == Split::Train && is_host(unit)).collect(),
+    };
+    let device = Device::flex().autodiff();
+    let initial = optimise::finished(&places.pretrain, &recipe.model, &device)?;
+    let valid = authored(dataset, Split::Valid, &maker)?;
+    finetune::run(recipe, initial, &sources, &valid, &maker, &answers, &places.finetune, &device)
+}
+
+/// Functions of a length that leaves room for a pattern.
+fn is_host(unit: &CorpusUnit) -> bool {
+    unit.function && (80..=1300).contains(&unit.text.len())
+}
+
+fn export_package(
+    arguments: &Arguments,
+    recipe: &Recipe,
+    dataset: &Dataset,
+    places: &Places,
+) -> Result<(), TrainError> {
+    let (maker, answers) = maker(recipe, dataset, places)?;
+    let device = Device::flex();
+    let model = optimise::finished(&places.finetune, &recipe.model, &device)?.valid();
+    let mut hosts: Vec<CorpusUnit> = corpus::read_units(&places.corpus.join("units.jsonl"))?;
+    hosts.retain(|unit| unit.split == Split::Valid && unit.function);
+    hosts.shuffle(&mut StdRng::seed_from_u64(recipe.seed));
+    let mut ordinary = Vec::new();
+    for host in &hosts {
+        if let Some(example) = maker.ordinary(host)? {
+            ordinary.push(Item { examples: vec![example], twins: false });
+        }
+        if ordinary.len() == ORDINARY_FUNCTIONS {
+            break;
+        }
+    }
+    let authored = authored(dataset, Split::Valid, &maker)?;
+    let held_out = HeldOut { authored: &authored, ordinary: &ordinary };
+    let training = provenance(recipe, dataset, &CorpusList::read(&arguments.corpus)?)?;
+    let bytes = tokenizer_bytes(places)?;
+    export::run(recipe, &model, &held_out, &maker, &answers, training, &bytes, &arguments.output, &device)
+}
+
+fn provenance(recipe: &Recipe, dataset: &Dataset, list: &CorpusList) -> Result<Training, TrainError> {
+    let rows: Vec<Row> = rows(dataset)?;
+    let mut hash = Sha256::new();
+    for row in &rows {
+        hash.update(serde_json::to_vec(row).unwrap_or_default());
+    }
+    let groups: HashSet<&String> = rows.iter().map(|row| &row.group).collect();
+    let stdlib = CorpusEntry {
+        name: "the Python standard library".into(),
+        version: list.stdlib.version.clone(),
+        licence: list.stdlib.licence.clone(),
+    };
+    let packages = list.packages.iter().map(|package| CorpusEntry {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        licence: package.licence.clone(),
+    });
+    let (pretrain, finetune) = (&recipe.pretrain, &recipe.finetune.stage);
+    Ok(Training {
+        command: "cargo xtask train".into(),
+        seed: Some(recipe.seed),
+        steps: Some((pretrain.steps + finetune.steps) as u64),
+        tokens: Some((pretrain.steps * pretrain.batch_tokens + finetune.steps * finetune.batch_tokens) as u64),
+        corpus: std::iter::once(stdlib).chain(packages).collect(),
+        dataset: Some(DatasetEntry {
+            rows: rows.len() as u64,
+            groups: groups.len() as u64,
+            sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        }),
+        notes: "Steps and tokens are pre-training and fine-tuning together; fine-tuning's include padding.".into(),
+    })
+}
+
+#[derive(Deserialize)]
+struct Question {
+    id: String,
+    code: String,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    id: String,
+    vulnerable: bool,
+    findings: Vec<serde_json::Value>,
+    scores: BTreeMap<String, f32>,
+}
+
+/// Fits on the whole texts of the training rows, and predicts whole texts.
+fn baseline(recipe: &Recipe, dataset: &Dataset, input: &Path, predictions: &Path) -> Result<(), TrainError> {
+    let labels = labels(dataset);
+    let index = |label: &str| labels.iter().position(|known| known == label).unwrap_or(0);
+    let rows = rows(dataset)?;
+    let train: Vec<(&str, usize)> = rows
+        .iter()
+        .filter(|row| row.split == Split::Train)
+        .map(|row| (row.input.as_str(), index(&row.output)))
+        .collect();
+    let model = TfIdf::fit(&train, labels.len(), recipe.seed);
+    let text = std::fs::read_to_string(input).map_err(at(input))?;
+    let mut out = std::io::BufWriter::new(std::fs::File::create(predictions).map_err(at(predictions))?);
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let question: Question = serde_json::from_str(line)
+            .map_err(|error| TrainError::Content { path: input.into(), reason: error.to_string() })?;
+        let probabilities = model.predict(&question.code);
+        let vulnerable = probabilities[0] < 0.5;
+        let scores: BTreeMap<String, f32> =
+            labels.iter().cloned().zip(probabilities.iter().copied()).filter(|(label, _)| label != NO_WEAKNESS).collect();
+        let top = scores.iter().max_by(|a, b| a.1.total_cmp(b.1));
+        let findings = match (vulnerable, top) {
+            (true, Some((cwe, _))) => {
+                vec![serde_json::json!({"cwe": cwe, "line": 1, "end_line": 1, "confidence": 1.0 - probabilities[0]})]
+            }
+            _ => Vec::new(),
+        };
+        let answer = Answer { id: question.id, vulnerable, findings, scores };
+        let json = serde_json::to_string(&answer)
+            .map_err(|error| TrainError::Content { path: predictions.into(), reason: error.to_string() })?;
+        writeln!(out, "{json}").map_err(at(predictions))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! The recipe of the shipped model: `assets/training/recipe.toml`.
+
+use crate::TrainError;
+use crate::error::at;
+use cloister_model::CodeGenConfig;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Every choice that the shipped model depends on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The package's id.
+    pub id: String,
+    /// The package's name for people.
+    pub name: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// The model's sizes.
+    pub model: CodeGenConfig,
+    /// The texts around the code.
+    pub prompt: PromptTexts,
+    /// Tokens of a row in pre-training.
+    pub sequence: usize,
+    /// Language-model pre-training.
+    pub pretrain: Stage,
+    /// Instruction fine-tuning.
+    pub finetune: Finetune,
+}
+
+/// The texts around the code.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptTexts {
+    /// Before the code.
+    pub prefix: String,
+    /// Behind it; its last token predicts the answer.
+    pub suffix: String,
+}
+
+/// A stage of training.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Tokens per step, padding included.
+    pub batch_tokens: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Steps over which the learning rate rises from 0.
+    pub warmup: usize,
+    /// AdamW's weight decay.
+    pub weight_decay: f32,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+}
+
+/// Instruction fine-tuning: the stage and what its batches are drawn from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finetune {
+    /// The stage.
+    #[serde(flatten)]
+    pub stage: Stage,
+    /// Weight of the line pointer's loss beside the answer's.
+    pub line_weight: f64,
+    /// Weight of the twins' margin loss beside the answer's.
+    pub margin_weight: f64,
+    /// Share of batches' items that are authored pairs.
+    pub authored_share: f64,
+    /// Share that are patterns in real functions.
+    pub pattern_share: f64,
+    /// Share of local names that are renamed in authored code.
+    pub rename_share: f64,
+}
+
+impl Recipe {
+    /// Reads a recipe.
+    ///
+    /// # Errors
+    /// [`TrainError`] where it cannot be read.
+    pub fn read(path: &Path) -> Result<Self, TrainError> {
+        let text = std::fs::read_to_string(path).map_err(at(path))?;
+        let recipe: Self = toml::from_str(&text)
+            .map_err(|error| TrainError::Content { path: path.into(), reason: error.to_string() })?;
+        recipe.model.validate()?;
+        Ok(recipe)
+    }
+}

@@ -58,7 +58,7 @@ pub fn run(
             })
             .collect();
         trainer.apply(parts, tokens)?;
-        if (step + 1).is_multiple_of(250) || step + 1 == recipe.finetune.stage.steps {
+        if (step + 1).is_multiple_of(recipe.finetune.stage.checkpoint_every) || step + 1 == recipe.finetune.stage.steps {
             let plain = device.clone().inner();
             let verdicts: Vec<Vec<Verdict>> = score(&trainer.model.valid(), valid, answers, &plain)?;
             trainer.note(&quality(valid, &verdicts).to_string())?;

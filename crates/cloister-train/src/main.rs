@@ -43,6 +43,12 @@ enum Step {
     Finetune,
     /// Calibrate and write the package.
     Export,
+    /// Write measured figures (as `cargo xtask report` gathers them) into the package.
+    Figures {
+        /// A JSON array of figures.
+        #[arg(long)]
+        input: PathBuf,
+    },
     /// Fit TF-IDF and logistic regression on the training split, and write its predictions for rows {id, code}.
     Baseline {
         /// Rows to predict.

@@ -18,7 +18,7 @@ pub fn learning_rate(stage: &Stage, step: usize) -> f64 {
     if step < stage.warmup {
         return stage.learning_rate * (step + 1) as f64 / stage.warmup as f64;
     }
-    let progress = (step - stage.warmup) as f64 / (stage.steps.saturating_sub(stage.warmup)).max(1) as f64;
+    let progress = (step - stage.warmup) as f64 / (stage.schedule.saturating_sub(stage.warmup)).max(1) as f64;
     let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos());
     stage.learning_rate * (0.05 + 0.95 * cosine)
 }
@@ -78,11 +78,13 @@ impl Trainer {
         F: FnOnce(&CodeGen) -> Result<Tensor<1>, TrainError> + Send,
     {
         let model = &self.model;
+        let device = model.wte.val().device();
         let results: Vec<Result<(f64, GradientsParams), TrainError>> = std::thread::scope(|scope| {
             let threads: Vec<_> = parts
                 .into_iter()
                 .map(|(share, part)| {
-                    let model = model.clone();
+                    // An own set of leaves: graphs that share one are merged, and each can be walked only once.
+                    let model = model.clone().fork(&device);
                     scope.spawn(move || {
                         let loss = part(&model)? * share;
                         let value = f64::from(loss.clone().into_scalar::<f32>());
@@ -90,7 +92,7 @@ impl Trainer {
                     })
                 })
                 .collect();
-            threads.into_iter().map(|t| t.join().unwrap_or(Err(TrainError::Diverged(self.step)))).collect()
+            threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         });
         let mut value = 0.0;
         let mut sum = GradientsAccumulator::new();

@@ -5,7 +5,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 use cloister_data::{Dataset, NO_WEAKNESS, Pair, Pattern, Row, Split, rows};
 use cloister_engine::{PromptTemplate, Tokenizer};
-use cloister_package::{CorpusEntry, DatasetEntry, Training};
+use cloister_package::fs::update_manifest;
+use cloister_package::{CorpusEntry, DatasetEntry, Figure, Training};
 use cloister_train::baseline::TfIdf;
 use cloister_train::batch::Sources;
 use cloister_train::corpus::{CorpusList, CorpusUnit};
@@ -59,6 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<(), TrainError> {
         Step::Pretrain => pretrain_model(&recipe, &places),
         Step::Finetune => finetune_model(&recipe, &dataset, &places),
         Step::Export => export_package(arguments, &recipe, &dataset, &places),
+        Step::Figures { input } => note_figures(input, &arguments.output),
         Step::Baseline { input, predictions } => baseline(&recipe, &dataset, input, predictions),
     }
 }
@@ -213,6 +215,14 @@ fn provenance(recipe: &Recipe, dataset: &Dataset, list: &CorpusList) -> Result<T
         }),
         notes: "Steps and tokens are pre-training and fine-tuning together; fine-tuning's include padding.".into(),
     })
+}
+
+fn note_figures(input: &Path, package: &Path) -> Result<(), TrainError> {
+    let text = std::fs::read(input).map_err(at(input))?;
+    let figures: Vec<Figure> = serde_json::from_slice(&text)
+        .map_err(|error| TrainError::Content { path: input.into(), reason: error.to_string() })?;
+    update_manifest(package, |manifest| manifest.evaluation = figures)?;
+    Ok(())
 }
 
 #[derive(Deserialize)]

@@ -50,6 +50,8 @@ pub struct Stage {
     pub learning_rate: f64,
     /// Steps over which the learning rate rises from 0.
     pub warmup: usize,
+    /// Steps over which it falls again; the stage may end earlier.
+    pub schedule: usize,
     /// AdamW's weight decay.
     pub weight_decay: f32,
     /// Steps between checkpoints.

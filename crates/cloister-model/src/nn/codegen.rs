@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{CodeGenConfig, ModelError};
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, module::embedding};
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, module::{embedding, linear}};
 
 /// CodeGen: embedding, parallel blocks, final norm and an untied language-model head with bias.
 #[derive(Module, Debug)]
@@ -134,10 +134,10 @@ impl CodeGen {
         }
         let ids: Vec<i32> = tokens.iter().map(|&t| t as i32).collect();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens.len()]), &self.wte.val().device());
-        Ok(LabelHead(Linear::from_tensors(
-            self.lm_head.weight.val().select(1, ids.clone()),
-            self.lm_head.bias.as_ref().map(|bias| bias.val().select(0, ids)),
-        )))
+        Ok(LabelHead {
+            weight: self.lm_head.weight.val().select(1, ids.clone()),
+            bias: self.lm_head.bias.as_ref().map(|bias| bias.val().select(0, ids)),
+        })
     }
 
     fn run(&self, ids: Tensor<2, Int>, positions: &Positions, mut cache: Option<&mut KvCache>) -> Tensor<3> {
@@ -150,12 +150,17 @@ impl CodeGen {
 }
 
 /// A few rows of the language-model head: the logits of the answers alone.
+///
+/// Plain tensors and not a module: in training, gradients flow through them to the whole head.
 #[derive(Debug, Clone)]
-pub struct LabelHead(Linear);
+pub struct LabelHead {
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+}
 
 impl LabelHead {
     /// [rows, d] to [rows, labels].
     pub fn forward(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.0.forward(hidden)
+        linear(hidden, self.weight.clone(), self.bias.clone())
     }
 }

@@ -3,8 +3,8 @@
 use crate::{CodeGenConfig, ModelError};
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// Added to a masked score. Its exponential is exactly 0 in f32, and unlike −∞ a row that is masked throughout
-/// (left padding) gives no NaN.
+/// Added to a masked score; its exponential is exactly 0 in f32. Finite, because WGSL compilers may assume that there
+/// are no infinities, and so that a row that is masked throughout (left padding) gives no NaN.
 const MASKED: f32 = -1e30;
 
 /// Sines, cosines and mask of one forward pass. Depends on the positions alone, so one value serves all blocks.

@@ -1,0 +1,100 @@
+//! From a package's folder to an engine on a device that computes what it should.
+
+use crate::args::{DeviceChoice, ModelOptions};
+use crate::error::CliError;
+use crate::package;
+use crate::progress::Steps;
+use burn::tensor::Device;
+use cloister_engine::{Backend, Engine};
+use cloister_package::fs::read_package_with;
+use std::path::Path;
+
+/// Loads the package that the options mean to the device that they mean, and runs its self-test.
+///
+/// # Errors
+/// [`CliError`] where there is no package, it is faulty, or the device that was asked for cannot be used.
+pub fn open(options: &ModelOptions) -> Result<Engine, CliError> {
+    let folder = package::find(options.package.as_deref())?;
+    let cpu = || load(&folder, Device::flex(), Backend::Cpu, "this processor");
+    match options.device {
+        DeviceChoice::Cpu => cpu(),
+        DeviceChoice::Gpu => gpu::open(&folder),
+        DeviceChoice::Auto => match gpu::open(&folder) {
+            Ok(engine) => Ok(engine),
+            // A faulty package is faulty on the CPU too.
+            Err(error @ CliError::Package { .. }) => Err(error),
+            Err(error) => {
+                let reason = match error {
+                    CliError::NoGpu(reason) => reason,
+                    other => other.to_string(),
+                };
+                eprintln!("cloister: running on the CPU, because {reason}");
+                cpu()
+            }
+        },
+    }
+}
+
+fn load(folder: &Path, device: Device, backend: Backend, adapter: &str) -> Result<Engine, CliError> {
+    let steps = Steps::bytes("Loading the model");
+    let package = read_package_with(folder, device.clone(), |done, total| steps.at(done, total))
+        .map_err(|source| CliError::Package { folder: folder.into(), source })?;
+    steps.finish();
+    let mut engine = Engine::new(package, device, backend, adapter)?;
+    pollster::block_on(engine.self_test())?;
+    Ok(engine)
+}
+
+#[cfg(not(feature = "gpu"))]
+mod gpu {
+    use super::{CliError, Engine, Path};
+
+    pub fn open(_: &Path) -> Result<Engine, CliError> {
+        Err(CliError::NoGpu("this program was built without GPU support".into()))
+    }
+}
+
+#[cfg(feature = "gpu")]
+mod gpu {
+    use super::{Backend, CliError, Device, Engine, Path, load};
+    use burn::tensor::wgpu::wgpu;
+    use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+
+    /// An engine on the adapter that wgpu prefers.
+    ///
+    /// Drivers fail in many ways and some of them end in a panic below: it is caught, and is the reason for the CPU.
+    pub fn open(folder: &Path) -> Result<Engine, CliError> {
+        let hook = take_hook();
+        set_hook(Box::new(|_| {}));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let adapter = adapter()?;
+            let device = Device::wgpu_options()
+                .init()
+                .map_err(|error| CliError::NoGpu(format!("it cannot be started ({error})")))?;
+            load(folder, device, Backend::Webgpu, &adapter)
+        }));
+        set_hook(hook);
+        result.unwrap_or_else(|panic| {
+            let text =
+                panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            let first = text.and_then(|text| text.lines().next()).unwrap_or("no reason was given");
+            Err(CliError::NoGpu(format!("its driver failed ({first})")))
+        })
+    }
+
+    /// The name of the preferred adapter. One that is software is refused: the CPU path is faster than a simulated GPU.
+    fn adapter() -> Result<String, CliError> {
+        let instance = wgpu::Instance::default();
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..wgpu::RequestAdapterOptions::default()
+        };
+        let adapter = pollster::block_on(instance.request_adapter(&options))
+            .map_err(|_| CliError::NoGpu("there is none that this program can use".into()))?;
+        let info = adapter.get_info();
+        if info.device_type == wgpu::DeviceType::Cpu {
+            return Err(CliError::NoGpu(format!("the only one is simulated in software ({})", info.name)));
+        }
+        Ok(format!("{} ({})", info.name, info.backend))
+    }
+}

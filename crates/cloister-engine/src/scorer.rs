@@ -1,0 +1,114 @@
+//! From a prompt to logits: the model, behind the keys and values of the prefix.
+
+use crate::EngineError;
+use crate::calibration::softmax;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use cloister_model::{CodeGen, KvCache, LabelHead};
+
+/// Tokens of one pass. Browsers end GPU work that takes too long, so a longer prompt is read in several passes, each
+/// waited for.
+const CHUNK: usize = 512;
+
+/// The model with everything that is the same for all prompts.
+#[derive(Debug)]
+pub struct Scorer {
+    model: CodeGen,
+    head: LabelHead,
+    prefix: KvCache,
+    prefix_ids: Vec<u32>,
+    device: Device,
+    labels: usize,
+}
+
+/// What the model says of one prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawScore {
+    /// One per label, in the order of the package.
+    pub logits: Vec<f32>,
+    /// For each of the given lines the probability that it carries the weakness, given that there is one; they add up
+    /// to 1. Empty where the model has no line pointer.
+    pub lines: Vec<f32>,
+}
+
+impl Scorer {
+    /// Reads the prefix once.
+    ///
+    /// # Errors
+    /// [`EngineError::Model`] where prefix or answers do not suit the model.
+    pub fn new(model: CodeGen, prefix: Vec<u32>, answers: &[u32], device: Device) -> Result<Self, EngineError> {
+        let head = model.label_head(answers)?;
+        let mut cache = KvCache::new(model.config().n_layer);
+        if !prefix.is_empty() {
+            model.prefill(tensor(&prefix, &device), &mut cache)?;
+        }
+        Ok(Self { model, head, prefix: cache, prefix_ids: prefix, device, labels: answers.len() })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &CodeGen {
+        &self.model
+    }
+
+    /// Reads one prompt: one prefill behind the prefix, one read from the device. `line_ends` are the positions in
+    /// `ids` at which the lines to choose from end.
+    ///
+    /// # Errors
+    /// [`EngineError::Model`] where the prompt does not fit in the context, [`EngineError::Device`] where the device
+    /// fails or gives values that are not finite, [`EngineError::Inconsistent`] where the prompt does not begin with
+    /// the prefix or a line ends in it.
+    pub async fn score(&self, ids: &[u32], line_ends: &[usize]) -> Result<RawScore, EngineError> {
+        let after = ids.strip_prefix(&self.prefix_ids[..]).filter(|after| !after.is_empty());
+        let Some(after) = after else {
+            return Err(EngineError::Inconsistent(
+                "a prompt does not begin with the prefix, or is nothing else".into(),
+            ));
+        };
+        let places =
+            line_ends.iter().map(|end| end.checked_sub(self.prefix_ids.len()).filter(|&end| end < after.len()));
+        let Some(places) = places.map(|place| place.map(|place| place as i32)).collect::<Option<Vec<i32>>>() else {
+            return Err(EngineError::Inconsistent("a line ends outside the code".into()));
+        };
+        let hidden = self.prefill(after).await?;
+        let [_, length, width] = hidden.dims();
+        let last = hidden.clone().narrow(1, length - 1, 1).reshape([1, width]);
+        let mut output = self.head.forward(last.clone());
+        if let Some(pointer) = self.model.line_pointer.as_ref().filter(|_| !places.is_empty()) {
+            let count = places.len();
+            let places = Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &self.device);
+            output = Tensor::cat(vec![output, pointer.forward(last, hidden.select(1, places))], 1);
+        }
+        let values = read(output).await?;
+        let (logits, lines) = values.split_at(self.labels.min(values.len()));
+        Ok(RawScore { logits: logits.to_vec(), lines: softmax(lines) })
+    }
+
+    /// The final hidden states of the tokens behind the prefix, [1, len, d].
+    async fn prefill(&self, tokens: &[u32]) -> Result<Tensor<3>, EngineError> {
+        let mut cache = self.prefix.clone();
+        let mut chunks = tokens.chunks(CHUNK).peekable();
+        let mut parts = Vec::new();
+        while let Some(chunk) = chunks.next() {
+            let hidden = self.model.prefill(tensor(chunk, &self.device), &mut cache)?;
+            if chunks.peek().is_some() {
+                read(hidden.clone().slice([0..1, 0..1, 0..1]).reshape([1, 1])).await?;
+            }
+            parts.push(hidden);
+        }
+        Ok(if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 1) })
+    }
+}
+
+fn tensor(tokens: &[u32], device: &Device) -> Tensor<2, Int> {
+    let values: Vec<i32> = tokens.iter().map(|token| *token as i32).collect();
+    Tensor::from_data(TensorData::new(values, [1, tokens.len()]), device)
+}
+
+/// Waits for the device. Browsers have no other way of reading.
+async fn read(tensor: Tensor<2>) -> Result<Vec<f32>, EngineError> {
+    let data = tensor.into_data_async().await.map_err(|error| EngineError::Device(error.to_string()))?;
+    let values: Vec<f32> = data.iter::<f32>().collect();
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(EngineError::Device("it gave values that are not finite".into()));
+    }
+    Ok(values)
+}

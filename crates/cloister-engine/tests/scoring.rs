@@ -1,0 +1,126 @@
+//! What the engine computes is what the model computes.
+
+mod common;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use cloister_engine::{EngineError, Probabilities, Scorer};
+use cloister_model::{CodeGen, Positions};
+use cloister_package::{SelfTest, TokenText, Tolerance, testing};
+use common::{config, load, try_engine};
+
+/// Logits of the answers, and softmax of the line pointer, without a cache and in one pass.
+fn reference(model: &CodeGen, ids: &[u32], answers: &[u32], line_ends: &[usize]) -> (Vec<f32>, Vec<f32>) {
+    let device = Device::default();
+    let values: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+    let positions = Positions::causal(model.config(), 0, ids.len(), &device).unwrap();
+    let hidden =
+        model.forward(Tensor::<2, Int>::from_data(TensorData::new(values, [1, ids.len()]), &device), &positions);
+    let d = model.config().n_embd;
+    let all: Vec<f32> = model.logits(hidden.clone()).narrow(1, ids.len() - 1, 1).into_data().iter::<f32>().collect();
+    let last = hidden.clone().narrow(1, ids.len() - 1, 1).reshape([1, d]);
+    let scores: Vec<f32> = line_ends
+        .iter()
+        .map(|end| {
+            let candidate = hidden.clone().narrow(1, *end, 1);
+            model.line_pointer.as_ref().unwrap().forward(last.clone(), candidate).into_scalar()
+        })
+        .collect();
+    let total: f32 = scores.iter().map(|score| score.exp()).sum();
+    (answers.iter().map(|token| all[*token as usize]).collect(), scores.iter().map(|s| s.exp() / total).collect())
+}
+
+#[track_caller]
+fn assert_close(found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len());
+    for (a, b) in found.iter().zip(expected) {
+        assert!((a - b).abs() < 2e-4, "{found:?} {expected:?}");
+    }
+}
+
+#[test]
+fn a_score_is_what_the_plain_forward_pass_gives() {
+    for (length, prefix) in [(2, 1), (60, 1), (60, 0), (60, 7), (1100, 3)] {
+        let model = load(config(1200), |_| ()).model;
+        let ids: Vec<u32> = (0..length).map(|i| (i * 37 + i / 5) % 256).collect();
+        let line_ends: Vec<usize> = (prefix..length as usize).step_by(11).collect();
+        let answers = [5, 270, 17];
+        let expected = reference(&model, &ids, &answers, &line_ends);
+        let scorer = Scorer::new(model, ids[..prefix].to_vec(), &answers, Device::default()).unwrap();
+        let score = pollster::block_on(scorer.score(&ids, &line_ends)).unwrap();
+        assert_close(&score.logits, &expected.0);
+        assert_close(&score.lines, &expected.1);
+        // The prefix's keys and values are as they were.
+        assert_eq!(pollster::block_on(scorer.score(&ids, &line_ends)).unwrap(), score);
+    }
+}
+
+#[test]
+fn a_model_without_a_line_pointer_gives_no_lines() {
+    let mut config = config(64);
+    config.line_pointer_dim = None;
+    let model = load(config, |_| ()).model;
+    let scorer = Scorer::new(model, vec![1], &[2, 3], Device::default()).unwrap();
+    let score = pollster::block_on(scorer.score(&[1, 4, 5], &[1])).unwrap();
+    assert_eq!((score.logits.len(), score.lines.len()), (2, 0));
+}
+
+#[test]
+fn prompts_that_do_not_fit_are_refused() {
+    let model = load(config(64), |_| ()).model;
+    let scorer = Scorer::new(model, vec![1], &[2, 3], Device::default()).unwrap();
+    let score = |ids: &[u32], ends: &[usize]| pollster::block_on(scorer.score(ids, ends)).unwrap_err();
+    assert!(matches!(score(&[1; 65], &[]), EngineError::Model(_)));
+    assert!(matches!(score(&[2, 3], &[]), EngineError::Inconsistent(_)));
+    assert!(matches!(score(&[1], &[]), EngineError::Inconsistent(_)));
+    assert!(matches!(score(&[1, 2], &[2]), EngineError::Inconsistent(_)));
+    assert!(matches!(score(&[1, 2], &[0]), EngineError::Inconsistent(_)));
+}
+
+#[test]
+fn the_self_test_holds_what_was_pinned() {
+    let text = "def f(x):\n    return x\n";
+    let tolerance = Tolerance { cpu: 1e-4, webgpu: 1e-3 };
+    let engine = try_engine(config(128), |_| ()).unwrap();
+    let pinned = pollster::block_on(engine.pin_self_test(text, tolerance)).unwrap();
+    assert_eq!(pinned.logits.len(), testing::LABELS.len());
+
+    let run = |test: SelfTest| {
+        let mut engine = try_engine(config(128), |manifest| manifest.self_test = test).unwrap();
+        let result = pollster::block_on(engine.self_test());
+        (result, engine.info().self_test)
+    };
+    let (result, info) = run(pinned.clone());
+    assert!(result.clone().unwrap().max_delta <= 1e-5);
+    assert_eq!(info, result.ok());
+
+    let mut wrong = pinned.clone();
+    wrong.logits[2] += 0.01;
+    let (result, info) = run(wrong);
+    let EngineError::SelfTest { max_delta, tolerance } = result.unwrap_err() else { panic!() };
+    assert!((max_delta - 0.01).abs() < 1e-4 && tolerance == 1e-4);
+    assert_eq!(info, None);
+
+    // What the parser and the tokenizer make of the text is not what the package was pinned with.
+    let mut other = pinned;
+    other.text = text.replace("return x", "return y");
+    assert!(matches!(run(other).0.unwrap_err(), EngineError::Inconsistent(_)));
+}
+
+#[test]
+fn packages_that_contradict_themselves_are_refused() {
+    let error = try_engine(config(128), |manifest| manifest.prompt.prefix.text = "<|pad|>".into()).unwrap_err();
+    assert!(matches!(error, EngineError::Inconsistent(_)), "{error}");
+    let error = try_engine(config(128), |manifest| manifest.labels[1].answer.tokens = vec![40]).unwrap_err();
+    assert!(matches!(error, EngineError::Inconsistent(_)), "{error}");
+    let two = TokenText { text: "AB".into(), tokens: vec![32, 33] };
+    let error = try_engine(config(128), |manifest| manifest.labels[1].answer = two).unwrap_err();
+    assert!(matches!(error, EngineError::Unsupported(_)), "{error}");
+}
+
+#[test]
+fn probabilities_follow_the_calibration_of_the_package() {
+    let engine = try_engine(config(128), |manifest| manifest.calibration.offset = 3.0).unwrap();
+    let manifest = engine.manifest();
+    let high = Probabilities::new(&[0.0; 4], &manifest.labels, &manifest.calibration);
+    assert!((high.weak - 1.0 / (1.0 + (-3.0 - 3f64.ln()).exp())).abs() < 1e-9);
+}

@@ -1,0 +1,124 @@
+//! What a model says of a row.
+
+use crate::{Record, row::check_cwe};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The answer for one row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The id of the row.
+    pub id: String,
+    /// Whether the row is flagged. Where it is not, its findings count for nothing but the probability.
+    pub vulnerable: bool,
+    /// The weaknesses reported, in any order.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// The probability of each CWE id, 0 to 1; empty where the model gives none.
+    #[serde(default)]
+    pub scores: BTreeMap<String, f64>,
+}
+
+/// One weakness reported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The CWE id, as in "CWE-89".
+    pub cwe: String,
+    /// Its first line, from 1.
+    pub line: u32,
+    /// Its last line, from 1.
+    pub end_line: u32,
+    /// Probability, 0 to 1.
+    pub confidence: f64,
+}
+
+impl Prediction {
+    /// The finding with the highest confidence; of equals, the first.
+    #[must_use]
+    pub fn top(&self) -> Option<&Finding> {
+        self.findings.iter().reduce(|top, next| if next.confidence > top.confidence { next } else { top })
+    }
+
+    /// The probability that the row is vulnerable, 0 to 1: the highest score, without scores the confidence of the top
+    /// finding, without findings 0.
+    #[must_use]
+    pub fn probability(&self) -> f64 {
+        let score = self.scores.values().copied().reduce(f64::max);
+        score.or_else(|| self.top().map(|finding| finding.confidence)).unwrap_or(0.0)
+    }
+}
+
+impl Record for Prediction {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for finding in &self.findings {
+            check_cwe("findings", &finding.cwe)?;
+            check_probability("confidence", finding.confidence)?;
+            if finding.line == 0 {
+                return Err("`line` is 0 where lines count from 1".into());
+            }
+            if finding.end_line < finding.line {
+                return Err(format!("`end_line` {} comes before `line` {}", finding.end_line, finding.line));
+            }
+        }
+        for (cwe, score) in &self.scores {
+            check_cwe("scores", cwe)?;
+            check_probability("scores", *score)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_probability(field: &str, value: f64) -> Result<(), String> {
+    // Not a number is in no range.
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("`{field}` has {value} where a probability lies between 0 and 1"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prediction(confidences: &[f64], scores: &[f64]) -> Prediction {
+        let finding = |(at, &confidence): (usize, &f64)| {
+            let line = at as u32 + 1;
+            Finding { cwe: "CWE-89".into(), line, end_line: line, confidence }
+        };
+        Prediction {
+            id: "a".into(),
+            vulnerable: true,
+            findings: confidences.iter().enumerate().map(finding).collect(),
+            scores: scores.iter().enumerate().map(|(at, &score)| (format!("CWE-{}", at + 1), score)).collect(),
+        }
+    }
+
+    #[test]
+    fn the_first_of_the_most_confident_is_on_top() {
+        assert_eq!(prediction(&[0.2, 0.9, 0.9], &[]).top().map(|finding| finding.line), Some(2));
+        assert_eq!(prediction(&[], &[]).top(), None);
+    }
+
+    #[test]
+    fn scores_come_before_confidences() {
+        assert_eq!(prediction(&[0.9], &[0.1, 0.3]).probability(), 0.3);
+        assert_eq!(prediction(&[0.4, 0.9], &[]).probability(), 0.9);
+        assert_eq!(prediction(&[], &[]).probability(), 0.0);
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        assert!(prediction(&[1.0], &[0.0]).check().is_ok());
+        assert!(prediction(&[1.1], &[]).check().is_err());
+        assert!(prediction(&[f64::NAN], &[]).check().is_err());
+        assert!(prediction(&[], &[-0.1]).check().is_err());
+        let mut backwards = prediction(&[0.5, 0.5], &[]);
+        backwards.findings[1].end_line = 1;
+        assert!(backwards.check().is_err());
+    }
+}

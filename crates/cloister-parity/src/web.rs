@@ -1,0 +1,55 @@
+//! The comparison for the browser's tests.
+
+use crate::{Fixture, ParityError, cached_delta, plain_delta};
+use burn::tensor::Device;
+use wasm_bindgen::JsError;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// A device of the browser; one a worker, because the GPU runtime starts once.
+#[wasm_bindgen]
+pub struct Parity {
+    device: Device,
+}
+
+#[wasm_bindgen]
+impl Parity {
+    /// Takes "cpu" or "webgpu".
+    pub async fn create(backend: String) -> Result<Parity, JsError> {
+        console_error_panic_hook::set_once();
+        let device = match backend.as_str() {
+            "webgpu" => Device::wgpu_options().init_async().await?,
+            _ => Device::flex(),
+        };
+        Ok(Self { device })
+    }
+
+    /// Largest |Δlogit| over a fixture's cases, with and without a cache.
+    pub async fn delta(&self, fixture: Vec<u8>) -> Result<f32, JsError> {
+        Ok(self.worst(fixture).await?)
+    }
+
+    /// Token ids of a text.
+    pub fn encode(&self, tokenizer: &[u8], text: &str) -> Result<Vec<u32>, JsError> {
+        Ok(cloister_engine::Tokenizer::from_bytes(tokenizer)?.encode(text)?.ids)
+    }
+
+    /// The text of some token ids.
+    pub fn decode(&self, tokenizer: &[u8], ids: Vec<u32>) -> Result<String, JsError> {
+        Ok(cloister_engine::Tokenizer::from_bytes(tokenizer)?.decode(&ids)?)
+    }
+}
+
+impl Parity {
+    async fn worst(&self, fixture: Vec<u8>) -> Result<f32, ParityError> {
+        let fixture = Fixture::from_bytes(fixture)?;
+        let model = fixture.model(&self.device)?;
+        let mut worst = 0f32;
+        for case in fixture.cases()? {
+            worst = worst.max(plain_delta(&model, &case, &self.device).await?);
+            if case.padding == [0] {
+                worst = worst.max(cached_delta(&model, &case, &self.device).await?);
+            }
+        }
+        Ok(worst)
+    }
+}

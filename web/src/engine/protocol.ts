@@ -1,0 +1,51 @@
+// What the page and the worker say to each other. Each request has a number, and gets one reply with it.
+
+import type {
+  Analysis,
+  AnalyzeOptions,
+  Backend,
+  EngineError,
+  ExportFormat,
+  Info,
+  Progress,
+  ShardInfo,
+  SourceFile,
+} from "../../../crates/cloister-wasm/src/types.ts";
+
+/** What the worker sees of WebGPU: it is the one that will use it. */
+export type Adapter =
+  | { available: true; software: boolean; name: string }
+  /** `reason` is a sentence. */
+  | { available: false; reason: string };
+
+export interface Requests {
+  probe: { in: Record<never, never>; out: Adapter };
+  create: {
+    in: { wasm: ArrayBuffer; manifest: ArrayBuffer; backend: Backend };
+    out: ShardInfo[];
+  };
+  shard: { in: { index: number; bytes: ArrayBuffer }; out: null };
+  finish: { in: Record<never, never>; out: Info };
+  analyze: { in: { files: SourceFile[]; options: AnalyzeOptions }; out: Analysis };
+  cancel: { in: Record<never, never>; out: null };
+  export: { in: { analysis: Analysis; files: SourceFile[]; format: ExportFormat }; out: string };
+}
+
+export type Operation = keyof Requests;
+
+export type Request = {
+  [Op in Operation]: { type: "request"; id: number; op: Op; args: Requests[Op]["in"] };
+}[Operation];
+
+export type ToWorker = Request | { type: "ping" };
+
+export type FromWorker =
+  | { type: "reply"; id: number; ok: true; value: unknown }
+  | { type: "reply"; id: number; ok: false; error: EngineError }
+  | { type: "progress"; id: number; progress: Progress }
+  | { type: "pong" }
+  /** The instance is not to be used again: a panic, a trap, a lost device. */
+  | { type: "crashed"; message: string };
+
+/** Kinds of EngineError after which the worker must be replaced. */
+export const FATAL_KINDS: readonly string[] = ["crashed", "device-lost", "panic"];

@@ -1,0 +1,5 @@
+// What the wasm-bindgen glue (target no-modules) puts into the worker's global scope.
+declare const wasm_bindgen: {
+  (init: { module_or_path: ArrayBuffer }): Promise<unknown>;
+  Engine: typeof import("../../../crates/cloister-wasm/src/types.ts").Engine;
+};

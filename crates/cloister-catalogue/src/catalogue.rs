@@ -67,7 +67,7 @@ fn optional_paragraph<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Str
 #[non_exhaustive]
 pub enum CatalogueError {
     /// The text is not TOML, or an entry lacks a field or has one too many.
-    #[error("the catalogue is not in the expected form: {message}. Compare the place with the head of assets/catalogue/cwe.toml.")]
+    #[error("the catalogue is not in the expected form: {message}. Compare it with assets/catalogue/cwe.toml.")]
     Form {
         /// What the parser says, with line and column.
         message: String,
@@ -113,8 +113,8 @@ impl Catalogue {
     /// # Errors
     /// The first fault found, see [`CatalogueError`].
     pub fn parse(text: &str) -> Result<Self, CatalogueError> {
-        let File { families, entry } =
-            toml::from_str(text).map_err(|error| CatalogueError::Form { message: error.to_string().trim().to_owned() })?;
+        let File { families, entry } = toml::from_str(text)
+            .map_err(|error| CatalogueError::Form { message: error.to_string().trim().to_owned() })?;
 
         let mut numbered = Vec::with_capacity(entry.len());
         for entry in entry {

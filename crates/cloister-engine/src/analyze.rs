@@ -190,6 +190,9 @@ fn finding(
         [] => unit.lines.first().map(|line| line.number).into_iter().collect(),
         pointed => pointed.to_vec(),
     };
+    let mut range = first_block(source, &lines).unwrap_or(unit.range);
+    // A byte order mark before the first line is not the unit's.
+    range.start = range.start.max(unit.range.start);
     let text = describe::class(cwe);
     Finding {
         id: describe::finding_id(&file.name, &unit.name, cwe),
@@ -199,7 +202,7 @@ fn finding(
         severity: text.severity,
         confidence,
         unit: info.clone(),
-        range: describe::range(first_block(source, &lines).unwrap_or(unit.range)),
+        range: describe::range(range),
         lines,
         problem: text.problem,
         remedy: text.remedy,

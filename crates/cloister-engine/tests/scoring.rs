@@ -112,7 +112,7 @@ fn packages_that_contradict_themselves_are_refused() {
     assert!(matches!(error, EngineError::Inconsistent(_)), "{error}");
     let error = try_engine(config(128), |manifest| manifest.labels[1].answer.tokens = vec![40]).unwrap_err();
     assert!(matches!(error, EngineError::Inconsistent(_)), "{error}");
-    let two = TokenText { text: "AB".into(), tokens: vec![32, 33] };
+    let two = TokenText { text: "AB".into(), tokens: vec![65, 66] };
     let error = try_engine(config(128), |manifest| manifest.labels[1].answer = two).unwrap_err();
     assert!(matches!(error, EngineError::Unsupported(_)), "{error}");
 }

@@ -2,6 +2,8 @@
 
 use crate::{Fixture, ParityError, cached_delta, plain_delta};
 use burn::tensor::Device;
+// Linked for its backends.
+use cloister_wasm as _;
 use wasm_bindgen::JsError;
 use wasm_bindgen::prelude::wasm_bindgen;
 

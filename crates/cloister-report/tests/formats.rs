@@ -1,5 +1,7 @@
 //! Every format against its expected text in `snapshots/`. `UPDATE_SNAPSHOTS=1` writes them anew: read the difference.
 
+#![allow(clippy::unwrap_used)]
+
 use cloister_report::{
     Analysis, ClassProbability, Finding, Format, ModelInfo, Notice, NoticeKind, Position, Range, ReportError, Severity,
     SourceFile, UnitInfo, UnitKind, UnitVerdict, render,

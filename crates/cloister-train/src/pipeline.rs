@@ -151,9 +151,9 @@ fn finetune_model(recipe: &Recipe, dataset: &Dataset, places: &Places) -> Result
     finetune::run(recipe, initial, &sources, &valid, &maker, &answers, &places.finetune, &device)
 }
 
-/// Functions of a length that leaves room for a pattern.
+/// Functions of a length that leaves room for a pattern, and for many rows in a batch.
 fn is_host(unit: &CorpusUnit) -> bool {
-    unit.function && (80..=1300).contains(&unit.text.len())
+    unit.function && (80..=700).contains(&unit.text.len())
 }
 
 fn export_package(

@@ -19,7 +19,7 @@ pub struct Options {
     /// Leave out wasm-opt; the figures are then not those of the shipped page
     #[arg(long)]
     no_opt: bool,
-    /// Passed on to the script
+    /// Passed on to the script; `-- --help` lists what it takes
     #[arg(last = true)]
     arguments: Vec<String>,
 }
@@ -32,5 +32,6 @@ pub fn run(project: &Project, steps: &Steps, choice: Choice, options: &Options) 
     let mut node = Command::new("node");
     node.current_dir(project.root()).arg(SCRIPT).args(&options.arguments);
     node.env("CLOISTER_URL", server.url()).env("CLOISTER_DIST", &folder).env("CHROMIUM", chromium);
+    node.env("CLOISTER_OPTIMISED", if options.no_opt { "no" } else { "yes" });
     steps.run("Measure", || process::run(&mut node, process::SEE_ABOVE))
 }

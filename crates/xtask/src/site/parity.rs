@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::lock::Lock;
 use crate::process;
 use crate::project::Project;
-use crate::setup::wasm_target::{Choice, TARGET, WasmToolchain};
 use crate::setup::tools;
+use crate::setup::wasm_target::{Choice, TARGET, WasmToolchain};
 use crate::steps::Steps;
 
 const CRATE: &str = "cloister-parity";

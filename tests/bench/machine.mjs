@@ -3,7 +3,6 @@ import { readFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fromWeb } from "../browser/support.mjs";
 import { ROOT } from "./options.mjs";
 
 const SAMPLE_MS = 3000;
@@ -26,7 +25,7 @@ export async function machine() {
     versions: {
       burn: await locked("burn"),
       node: process.versions.node,
-      onnxruntimeWeb: fromWeb("onnxruntime-web/package.json").version,
+      onnxruntimeWeb: await installed("onnxruntime-web"),
     },
   };
 }
@@ -51,6 +50,11 @@ function times() {
     for (const part of Object.values(times)) sums.all += part;
   }
   return sums;
+}
+
+/** The version of a package of the page. */
+async function installed(name) {
+  return JSON.parse(await readFile(path.join(ROOT, "web/node_modules", name, "package.json"), "utf8")).version;
 }
 
 /** The version of a crate in Cargo.lock. */

@@ -4,7 +4,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { ROOT, WORK } from "./options.mjs";
 import { run, script } from "./python.mjs";
-import { inTurns } from "./statistics.mjs";
+import { checked, inTurns } from "./statistics.mjs";
 
 const CARGO = process.env.CARGO ?? "cargo";
 const MANIFEST = path.join(ROOT, "Cargo.toml");
@@ -46,7 +46,7 @@ async function start(facts, program, args) {
   const peer = new Peer(program, args);
   try {
     const { version, difference } = await peer.next();
-    return { facts: { ...facts, version, difference }, peer };
+    return checked({ ...facts, version, difference }, { peer });
   } catch (error) {
     return { facts, error: error.message };
   }

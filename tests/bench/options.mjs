@@ -52,9 +52,9 @@ export function readOptions() {
   };
   return {
     // A median of fewer says little.
-    runs: number("runs", 1),
-    gpuRuns: number("gpu-runs", 1),
-    openings: number("openings", 1),
+    runs: number("runs", 5),
+    gpuRuns: number("gpu-runs", 5),
+    openings: number("openings", 5),
     tokens: number("tokens", 64),
     torch: !values["no-torch"],
     torchPython: values["torch-python"],

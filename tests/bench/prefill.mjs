@@ -1,5 +1,5 @@
 // Prefill in one Chromium: the engine through the site's own worker, against onnxruntime-web, in turns.
-import { inTurns } from "./statistics.mjs";
+import { checked, inTurns } from "./statistics.mjs";
 
 const CONTENDERS = {
   cpu: [
@@ -33,7 +33,7 @@ export async function measurePrefill(browser, url, device, { prefix, prompts }, 
 async function start(page, index, facts) {
   try {
     const started = await page.evaluate(([at, wanted]) => window.engines.start(at, wanted), [index, facts]);
-    return { index, facts: { ...facts, ...started } };
+    return checked({ ...facts, ...started }, { index });
   } catch (error) {
     return { index, facts, error: error.message };
   }

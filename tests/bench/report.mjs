@@ -64,7 +64,8 @@ logits of the labels.${options.torch ? "" : " PyTorch was left out of this run (
 
 ## Measuring again
 
-    cargo xtask bench                       # everything; \`cargo xtask bench -- --help\` lists what can be left out
+    cargo xtask bench                       # everything; what stands behind \`--\` is passed on to the script
+    node tests/bench/run.mjs --help         # what that can be
 
 On its first run it also makes a Python environment in \`target/bench/venv\`. Let nothing else run meanwhile.
 `,

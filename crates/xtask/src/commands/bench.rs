@@ -19,7 +19,7 @@ pub struct Options {
     /// Leave out wasm-opt; the figures are then not those of the shipped page
     #[arg(long)]
     no_opt: bool,
-    /// Passed on to the script; `-- --help` lists what it takes
+    /// Passed on to the script; `node tests/bench/run.mjs --help` lists what it takes
     #[arg(last = true)]
     arguments: Vec<String>,
 }

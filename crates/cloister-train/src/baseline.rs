@@ -33,7 +33,9 @@ impl TfIdf {
         let features: HashMap<String, (usize, f32)> = terms
             .into_iter()
             .enumerate()
-            .map(|(index, (term, count))| (term.to_string(), (index, ((1.0 + total) / (1.0 + count as f32)).ln() + 1.0)))
+            .map(|(index, (term, count))| {
+                (term.to_string(), (index, ((1.0 + total) / (1.0 + count as f32)).ln() + 1.0))
+            })
             .collect();
         let width = features.len() + 1;
         let mut model = Self { features, weights: vec![0.0; labels * width], labels };

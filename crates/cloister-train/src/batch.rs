@@ -5,7 +5,11 @@ use crate::corpus::CorpusUnit;
 use crate::examples::{Example, ExampleMaker, Item};
 use crate::recipe::Finetune;
 use cloister_data::{Pair, Pattern, SafeSnippet};
-use rand::{Rng, SeedableRng, rngs::StdRng, seq::{IndexedRandom, SliceRandom}};
+use rand::{
+    Rng, SeedableRng,
+    rngs::StdRng,
+    seq::{IndexedRandom, SliceRandom},
+};
 use rayon::prelude::*;
 
 /// Where items are drawn from: the training split alone.
@@ -125,6 +129,12 @@ pub struct Padded {
     pub labels: Vec<i32>,
     /// (weak row, safe row) of the twins.
     pub twins: Vec<(i32, i32)>,
+    /// Flat indices of every row's own line ends.
+    pub ends: Vec<i32>,
+    /// What each of these lines is: the row's label where it carries the weakness, else "none".
+    pub end_labels: Vec<i32>,
+    /// What each counts: a row's weak lines 1 in all, and its other lines 1 in all.
+    pub end_weights: Vec<f32>,
     /// Rows with weak lines.
     pub pointed: Vec<i32>,
     /// Flat indices of the line ends of the pointed rows, [pointed · lines], padded with the row's last token.
@@ -139,7 +149,8 @@ pub struct Padded {
 
 impl Padded {
     /// Pads on the right: a causal model never looks there.
-    pub fn new(items: &[Item]) -> Self {
+    /// `none` is the label of a line that carries nothing.
+    pub fn new(items: &[Item], none: usize) -> Self {
         let examples: Vec<&Example> = items.iter().flat_map(|item| &item.examples).collect();
         let len = examples.iter().map(|example| example.ids.len()).max().unwrap_or(1);
         let mut padded = Self {
@@ -149,6 +160,9 @@ impl Padded {
             last: Vec::new(),
             labels: Vec::new(),
             twins: Vec::new(),
+            ends: Vec::new(),
+            end_labels: Vec::new(),
+            end_weights: Vec::new(),
             pointed: Vec::new(),
             line_ends: Vec::new(),
             lines: 0,
@@ -160,6 +174,13 @@ impl Padded {
             padded.ids.resize((row + 1) * len, 0);
             padded.last.push((row * len + example.ids.len() - 1) as i32);
             padded.labels.push(example.label as i32);
+            let (weak, lines) = (example.weak.len(), example.line_ends.len());
+            for (line, position) in example.line_ends.iter().enumerate() {
+                let carries = example.weak.contains(&line);
+                padded.ends.push((row * len + position) as i32);
+                padded.end_labels.push(if carries { example.label } else { none } as i32);
+                padded.end_weights.push(1.0 / if carries { weak } else { lines - weak } as f32);
+            }
         }
         let mut row = 0;
         for item in items {

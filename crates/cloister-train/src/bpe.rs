@@ -6,7 +6,9 @@ use cloister_data::Split;
 use std::path::Path;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
+use tokenizers::{
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+};
 
 /// Separates texts in pre-training, as in GPT-2.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -28,8 +30,13 @@ pub fn train(units: &[CorpusUnit], labels: &[String], vocab_size: usize, path: &
         .collect();
     let fail = |error: tokenizers::Error| TrainError::Content { path: path.into(), reason: error.to_string() };
     let byte_level = ByteLevel::new(false, false, true);
-    let mut tokenizer: TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper> =
-        TokenizerImpl::new(BPE::default());
+    let mut tokenizer: TokenizerImpl<
+        BPE,
+        NormalizerWrapper,
+        PreTokenizerWrapper,
+        PostProcessorWrapper,
+        DecoderWrapper,
+    > = TokenizerImpl::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(byte_level)));
     tokenizer.with_decoder(Some(DecoderWrapper::ByteLevel(byte_level)));
     let mut trainer = BpeTrainer::builder()

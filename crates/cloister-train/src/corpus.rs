@@ -155,14 +155,20 @@ fn units_of(package: &str, split: Split, text: &str) -> Vec<CorpusUnit> {
 
 fn stdlib_path(list: &CorpusList) -> Result<PathBuf, TrainError> {
     let output = Command::new("python3")
-        .args(["-c", "import sys, sysconfig; print('%d.%d' % sys.version_info[:2]); print(sysconfig.get_path('stdlib'))"])
+        .args([
+            "-c",
+            "import sys, sysconfig; print('%d.%d' % sys.version_info[:2]); print(sysconfig.get_path('stdlib'))",
+        ])
         .output()
         .map_err(|error| TrainError::Python(error.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut lines = text.lines();
     let version = lines.next().unwrap_or_default();
     if version != list.stdlib.version {
-        eprintln!("corpus: the standard library is Python {version}'s; the recipe was made with {}", list.stdlib.version);
+        eprintln!(
+            "corpus: the standard library is Python {version}'s; the recipe was made with {}",
+            list.stdlib.version
+        );
     }
     lines.next().map(PathBuf::from).ok_or_else(|| TrainError::Python("it does not say where its library is".into()))
 }
@@ -170,7 +176,19 @@ fn stdlib_path(list: &CorpusList) -> Result<PathBuf, TrainError> {
 /// Folders that hold tests, vendored copies or data.
 fn is_skipped(path: &str) -> bool {
     path.split('/').any(|part| {
-        matches!(part, "site-packages" | "test" | "tests" | "testing" | "_vendor" | "vendor" | "idlelib" | "lib2to3" | "locale" | "migrations")
+        matches!(
+            part,
+            "site-packages"
+                | "test"
+                | "tests"
+                | "testing"
+                | "_vendor"
+                | "vendor"
+                | "idlelib"
+                | "lib2to3"
+                | "locale"
+                | "migrations"
+        )
     })
 }
 
@@ -205,7 +223,15 @@ fn fetch(package: &CorpusPackage, folder: &Path) -> Result<PathBuf, TrainError> 
     eprintln!("corpus: fetching {} {}", package.name, package.version);
     let mut command = Command::new("python3");
     command.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--python-version", "3.11"]);
-    for platform in ["any", "manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_24_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64"] {
+    for platform in [
+        "any",
+        "manylinux_2_28_x86_64",
+        "manylinux_2_27_x86_64",
+        "manylinux_2_24_x86_64",
+        "manylinux_2_17_x86_64",
+        "manylinux2014_x86_64",
+        "manylinux1_x86_64",
+    ] {
         command.args(["--platform", platform]);
     }
     let status = command
@@ -231,7 +257,10 @@ fn find_wheel(package: &CorpusPackage, folder: &Path) -> Result<Option<PathBuf>,
             return if found == package.sha256 {
                 Ok(Some(path))
             } else {
-                Err(TrainError::Corpus { name: package.name.clone(), reason: format!("its SHA-256 is {found}, not the pinned one") })
+                Err(TrainError::Corpus {
+                    name: package.name.clone(),
+                    reason: format!("its SHA-256 is {found}, not the pinned one"),
+                })
             };
         }
     }

@@ -1,7 +1,7 @@
 //! Training examples: what the engine would read of a text, with the answer and the lines.
 
-use crate::corpus::CorpusUnit;
 use crate::TrainError;
+use crate::corpus::CorpusUnit;
 use cloister_data::{Pair, Pattern, insert, rename_twins, weak_lines};
 use cloister_engine::{PromptTemplate, Tokenizer};
 use cloister_source::{Limits, WindowOptions, analyse_source, windows};
@@ -67,8 +67,7 @@ impl ExampleMaker {
                 let own = rendered.lines.iter().zip(&prompt.line_ends).filter(|(line, _)| !line.is_context);
                 let (numbers, line_ends): (Vec<u32>, Vec<usize>) =
                     own.map(|(line, position)| (line.number, *position)).unzip();
-                let weak: Vec<usize> =
-                    (0..numbers.len()).filter(|index| weak.contains(&numbers[*index])).collect();
+                let weak: Vec<usize> = (0..numbers.len()).filter(|index| weak.contains(&numbers[*index])).collect();
                 let label = if weak.is_empty() { self.none } else { label };
                 made.push((unit.name.clone(), Example { ids: prompt.ids, label, line_ends, weak }));
             }
@@ -116,8 +115,7 @@ impl ExampleMaker {
         let Some(made) = insert(pattern, body, rng) else { return Ok(None) };
         // Imports are context: the unit's own lines begin behind them.
         let own = host.context + pattern.imports.len();
-        let weak: Vec<usize> =
-            made.lines.iter().map(|line| *line as usize - 1 - pattern.imports.len()).collect();
+        let weak: Vec<usize> = made.lines.iter().map(|line| *line as usize - 1 - pattern.imports.len()).collect();
         let mut examples = Vec::with_capacity(2);
         for (text, label, weak) in [(&made.weak, label, weak), (&made.safe, self.none, Vec::new())] {
             let prompt = self.template.prompt(&self.tokenizer, &format!("{context}{text}"))?;

@@ -1,12 +1,11 @@
 //! From a fine-tuned model to the shipped package.
 
-use crate::batch::Padded;
+use crate::TrainError;
 use crate::calibrate::{platt, probability, temperature, threshold};
 use crate::examples::{ExampleMaker, Item};
 use crate::finetune::Answers;
 use crate::recipe::Recipe;
 use crate::score::{Verdict, score};
-use crate::TrainError;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cloister_model::{CodeGen, Positions, named_tensors};
 use cloister_package::{
@@ -128,14 +127,11 @@ fn calibrate(
 
 /// Label logits of one prompt.
 fn label_logits(model: &CodeGen, ids: &[u32], answers: &Answers, device: &Device) -> Result<Vec<f32>, TrainError> {
-    let item = Item {
-        examples: vec![crate::examples::Example { ids: ids.to_vec(), label: 0, line_ends: Vec::new(), weak: Vec::new() }],
-        twins: false,
-    };
-    let batch = Padded::new(std::slice::from_ref(&item));
-    let ids = Tensor::<2, Int>::from_data(TensorData::new(batch.ids, [1, batch.len]), device);
-    let positions = Positions::causal(model.config(), 0, batch.len, device)?;
-    let last = model.forward(ids, &positions).narrow(1, batch.len - 1, 1).squeeze_dim::<2>(1);
+    let len = ids.len();
+    let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, len]), device);
+    let positions = Positions::causal(model.config(), 0, len, device)?;
+    let last = model.forward(ids, &positions).narrow(1, len - 1, 1).squeeze_dim::<2>(1);
     Ok(model.label_head(&answers.tokens)?.forward(last).into_data().iter::<f32>().collect())
 }
 

@@ -47,7 +47,8 @@ pub fn run(
             current = (round, sources.round(maker, &recipe.finetune, recipe.seed, round)?);
         }
         // Two batches a step, one on each thread; they are about equally large.
-        let batches = [2 * step, 2 * step + 1].map(|i| Padded::new(&current.1[i % (2 * ROUND) % current.1.len()]));
+        let batches =
+            [2 * step, 2 * step + 1].map(|i| Padded::new(&current.1[i % (2 * ROUND) % current.1.len()], answers.none));
         let tokens = batches.iter().map(|batch| batch.rows * batch.len).sum();
         let rows: usize = batches.iter().map(|batch| batch.rows).sum();
         let parts = batches
@@ -58,7 +59,8 @@ pub fn run(
             })
             .collect();
         trainer.apply(parts, tokens)?;
-        if (step + 1).is_multiple_of(recipe.finetune.stage.checkpoint_every) || step + 1 == recipe.finetune.stage.steps {
+        if (step + 1).is_multiple_of(recipe.finetune.stage.checkpoint_every) || step + 1 == recipe.finetune.stage.steps
+        {
             let plain = device.clone().inner();
             let verdicts: Vec<Vec<Verdict>> = score(&trainer.model.valid(), valid, answers, &plain)?;
             trainer.note(&quality(valid, &verdicts).to_string())?;
@@ -67,7 +69,8 @@ pub fn run(
     Ok(())
 }
 
-/// The loss of a batch: mean cross-entropy over the label set, plus the pointer's and the margin's share.
+/// The loss of a batch: mean cross-entropy over the label set, plus the shares of the lines' labels, the pointer and
+/// the margin.
 fn loss(
     model: &CodeGen,
     batch: &Padded,
@@ -81,7 +84,8 @@ fn loss(
     let d = model.config().n_embd;
     let hidden = model.forward(ids, &positions).reshape([batch.rows * batch.len, d]);
     let last = hidden.clone().select(0, ints(&batch.last));
-    let logits = model.label_head(&answers.tokens)?.forward(last.clone());
+    let head = model.label_head(&answers.tokens)?;
+    let logits = head.forward(last.clone());
     let labels = ints(&batch.labels).reshape([batch.rows, 1]);
     let mut total = log_softmax(logits.clone(), 1).gather(1, labels).mean().neg();
     if !batch.twins.is_empty() && settings.margin_weight > 0.0 {
@@ -91,6 +95,15 @@ fn loss(
         // Twins are a part of the batch: their mean is weighed by their share.
         let share = 2.0 * batch.twins.len() as f64 / batch.rows as f64;
         total = total + softplus(gap.neg() + MARGIN, 1.0).mean() * (settings.margin_weight * share);
+    }
+    if !batch.ends.is_empty() && settings.line_label_weight > 0.0 {
+        // The same question at the end of every line, of this line alone: it tells the lower layers what to look for
+        // long before the final position has learned where to look.
+        let count = batch.ends.len();
+        let logits = head.forward(hidden.clone().select(0, ints(&batch.ends)));
+        let weights = Tensor::<2>::from_data(TensorData::new(batch.end_weights.clone(), [count, 1]), device);
+        let cross = log_softmax(logits, 1).gather(1, ints(&batch.end_labels).reshape([count, 1])) * weights;
+        total = total + cross.sum().neg() * (settings.line_label_weight / batch.rows as f64);
     }
     if let (false, Some(pointer)) = (batch.pointed.is_empty(), &model.line_pointer) {
         let shape = [batch.pointed.len(), batch.lines];

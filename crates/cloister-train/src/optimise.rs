@@ -1,11 +1,12 @@
 //! What both stages of training share: schedule, optimiser, checkpoints, log.
 
+use crate::TrainError;
 use crate::error::at;
 use crate::recipe::Stage;
-use crate::TrainError;
 use burn::grad_clipping::GradientClippingConfig;
-use burn::module::Module;
-use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::module::{Module, ParamGroup};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::{AdamWConfig, AdjustLrFn, GradientsAccumulator, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::tensor::{Device, Tensor};
 use cloister_model::{CodeGen, CodeGenConfig};
 use std::fs::{File, OpenOptions};
@@ -21,6 +22,22 @@ pub fn learning_rate(stage: &Stage, step: usize) -> f64 {
     let progress = (step - stage.warmup) as f64 / (stage.schedule.saturating_sub(stage.warmup)).max(1) as f64;
     let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos());
     stage.learning_rate * (0.05 + 0.95 * cosine)
+}
+
+/// The matrices inside the blocks: what Muon is for.
+const BLOCK_MATRICES: [&str; 4] = ["qkv_proj.weight", "out_proj.weight", "fc_in.weight", "fc_out.weight"];
+
+/// Muon (Jordan et al., 2024) for the matrices inside the blocks, with updates scaled to AdamW's size so that both take
+/// one learning rate (Liu et al., 2025); AdamW for embedding, head, pointer, norms and biases.
+fn new_optimizer(stage: &Stage) -> ModuleOptimizer {
+    let adam = AdamWConfig::new()
+        .with_beta_2(0.95)
+        .with_weight_decay(stage.weight_decay)
+        .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0)));
+    let muon = MuonConfig::new()
+        .with_weight_decay(Some(WeightDecayConfig::new(stage.weight_decay)))
+        .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW);
+    adam.init().with_group(ParamGroup::from_any_predicates(BLOCK_MATRICES.to_vec()), muon.build(), None)
 }
 
 /// A model in training with its optimiser, its checkpoints and its log.
@@ -43,13 +60,9 @@ impl Trainer {
     /// [`TrainError`] where the folder or a checkpoint cannot be used.
     pub fn start(folder: &Path, stage: &Stage, initial: CodeGen) -> Result<Self, TrainError> {
         std::fs::create_dir_all(folder).map_err(at(folder))?;
-        let adam = AdamWConfig::new()
-            .with_beta_2(0.95)
-            .with_weight_decay(stage.weight_decay)
-            .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0)));
         let mut trainer = Self {
             model: initial,
-            optimizer: adam.init(),
+            optimizer: new_optimizer(stage),
             stage: stage.clone(),
             step: 0,
             folder: folder.to_path_buf(),
@@ -183,8 +196,7 @@ impl Trainer {
         let base = self.folder.join(format!("step-{step:06}"));
         self.model = load_model(&base.with_extension("model"), self.model.clone())?;
         let optimizer = base.with_extension("optimizer");
-        let fresh = std::mem::replace(&mut self.optimizer, AdamWConfig::new().init());
-        self.optimizer = fresh
+        self.optimizer = new_optimizer(&self.stage)
             .load(&optimizer)
             .map_err(|e| TrainError::Checkpoint { path: optimizer, reason: e.to_string() })?;
         self.step = step;

@@ -236,6 +236,7 @@ struct Answer {
     id: String,
     vulnerable: bool,
     findings: Vec<serde_json::Value>,
+    probability: f32,
     scores: BTreeMap<String, f32>,
 }
 
@@ -257,8 +258,12 @@ fn baseline(recipe: &Recipe, dataset: &Dataset, input: &Path, predictions: &Path
             .map_err(|error| TrainError::Content { path: input.into(), reason: error.to_string() })?;
         let probabilities = model.predict(&question.code);
         let vulnerable = probabilities[0] < 0.5;
-        let scores: BTreeMap<String, f32> =
-            labels.iter().cloned().zip(probabilities.iter().copied()).filter(|(label, _)| label != NO_WEAKNESS).collect();
+        let scores: BTreeMap<String, f32> = labels
+            .iter()
+            .cloned()
+            .zip(probabilities.iter().copied())
+            .filter(|(label, _)| label != NO_WEAKNESS)
+            .collect();
         let top = scores.iter().max_by(|a, b| a.1.total_cmp(b.1));
         let findings = match (vulnerable, top) {
             (true, Some((cwe, _))) => {
@@ -266,7 +271,7 @@ fn baseline(recipe: &Recipe, dataset: &Dataset, input: &Path, predictions: &Path
             }
             _ => Vec::new(),
         };
-        let answer = Answer { id: question.id, vulnerable, findings, scores };
+        let answer = Answer { id: question.id, vulnerable, findings, probability: 1.0 - probabilities[0], scores };
         let json = serde_json::to_string(&answer)
             .map_err(|error| TrainError::Content { path: predictions.into(), reason: error.to_string() })?;
         writeln!(out, "{json}").map_err(at(predictions))?;

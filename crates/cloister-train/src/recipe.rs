@@ -67,6 +67,8 @@ pub struct Finetune {
     pub stage: Stage,
     /// Weight of the line pointer's loss beside the answer's.
     pub line_weight: f64,
+    /// Weight of the labels at the lines' ends beside the answer's.
+    pub line_label_weight: f64,
     /// Weight of the twins' margin loss beside the answer's.
     pub margin_weight: f64,
     /// Share of batches' items that are authored pairs.

@@ -25,7 +25,12 @@ pub struct Verdict {
 ///
 /// # Errors
 /// [`TrainError`] where an example does not fit in the context.
-pub fn score(model: &CodeGen, items: &[Item], answers: &Answers, device: &Device) -> Result<Vec<Vec<Verdict>>, TrainError> {
+pub fn score(
+    model: &CodeGen,
+    items: &[Item],
+    answers: &Answers,
+    device: &Device,
+) -> Result<Vec<Vec<Verdict>>, TrainError> {
     let mut out = Vec::with_capacity(items.len());
     for item in items {
         out.push(score_item(model, item, answers, device)?);
@@ -35,7 +40,7 @@ pub fn score(model: &CodeGen, items: &[Item], answers: &Answers, device: &Device
 
 fn score_item(model: &CodeGen, item: &Item, answers: &Answers, device: &Device) -> Result<Vec<Verdict>, TrainError> {
     let ints = |values: &[i32]| Tensor::<1, Int>::from_data(TensorData::new(values.to_vec(), [values.len()]), device);
-    let batch = Padded::new(std::slice::from_ref(item));
+    let batch = Padded::new(std::slice::from_ref(item), answers.none);
     let d = model.config().n_embd;
     let positions = Positions::causal(model.config(), 0, batch.len, device)?;
     let hidden = model.forward(ints(&batch.ids).reshape([batch.rows, batch.len]), &positions);

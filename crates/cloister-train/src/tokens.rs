@@ -1,9 +1,9 @@
 //! The corpus as one stream of token ids.
 
+use crate::TrainError;
 use crate::bpe::END_OF_TEXT;
 use crate::corpus::CorpusUnit;
 use crate::error::at;
-use crate::TrainError;
 use cloister_data::Split;
 use cloister_engine::Tokenizer;
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -14,10 +14,17 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`TrainError`] where the tokenizer fails or the file cannot be written.
-pub fn write(units: &[CorpusUnit], split: Split, tokenizer: &Tokenizer, seed: u64, path: &Path) -> Result<(), TrainError> {
-    let end = tokenizer
-        .token_id(END_OF_TEXT)
-        .ok_or_else(|| TrainError::Content { path: path.into(), reason: format!("the tokenizer has no {END_OF_TEXT}") })?;
+pub fn write(
+    units: &[CorpusUnit],
+    split: Split,
+    tokenizer: &Tokenizer,
+    seed: u64,
+    path: &Path,
+) -> Result<(), TrainError> {
+    let end = tokenizer.token_id(END_OF_TEXT).ok_or_else(|| TrainError::Content {
+        path: path.into(),
+        reason: format!("the tokenizer has no {END_OF_TEXT}"),
+    })?;
     let mut chosen: Vec<&CorpusUnit> = units.iter().filter(|unit| unit.split == split).collect();
     chosen.shuffle(&mut StdRng::seed_from_u64(seed));
     let encoded: Result<Vec<Vec<u8>>, TrainError> = chosen

@@ -43,6 +43,8 @@ fn train_command(project: &Project, arguments: &[String]) -> Command {
     let mut cargo = project.cargo();
     cargo.args(["run", "--release", "--package", "cloister-train", "--features", "fast", "--"]);
     cargo.env("RUSTFLAGS", "-C target-cpu=native").env("CARGO_TARGET_DIR", project.path("target/train"));
+    // The allocator keeps what a step frees: the next one needs exactly the same.
+    cargo.env("MIMALLOC_PURGE_DELAY", "-1");
     if arguments.is_empty() {
         cargo.arg("all")
     } else {

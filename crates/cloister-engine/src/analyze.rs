@@ -202,7 +202,7 @@ fn finding(
         severity: text.severity,
         confidence,
         unit: info.clone(),
-        range: describe::range(range),
+        range,
         lines,
         problem: text.problem,
         remedy: text.remedy,

@@ -1,6 +1,6 @@
 //! From the parser's terms to the report's, and the words of a finding: from the catalogue, never from the model.
 
-use cloister_report::{Notice, NoticeKind, Position, Range, Severity, UnitInfo, UnitKind};
+use cloister_report::{Notice, Severity, UnitInfo};
 use cloister_source::Unit;
 use sha2::{Digest, Sha256};
 
@@ -18,7 +18,7 @@ pub(crate) fn class(cwe: &str) -> ClassText {
     match cloister_catalogue::entry(cwe) {
         Some(entry) => ClassText {
             name: entry.title.clone(),
-            severity: severity(entry.severity),
+            severity: entry.severity,
             problem: entry.problem.clone(),
             remedy: entry.remedy.clone(),
             links: entry.links.clone(),
@@ -30,15 +30,6 @@ pub(crate) fn class(cwe: &str) -> ClassText {
             remedy: "Read the definition of the class, and check whether the code does what it describes.".into(),
             links: vec![format!("https://cwe.mitre.org/data/definitions/{}.html", cwe.trim_start_matches("CWE-"))],
         },
-    }
-}
-
-fn severity(severity: cloister_catalogue::Severity) -> Severity {
-    match severity {
-        cloister_catalogue::Severity::Low => Severity::Low,
-        cloister_catalogue::Severity::Medium => Severity::Medium,
-        cloister_catalogue::Severity::High => Severity::High,
-        cloister_catalogue::Severity::Critical => Severity::Critical,
     }
 }
 
@@ -54,31 +45,10 @@ pub(crate) fn finding_id(file: &str, unit: &str, cwe: &str) -> String {
 
 /// A unit as reports name it.
 pub(crate) fn unit(unit: &Unit) -> UnitInfo {
-    let kind = match unit.kind {
-        cloister_source::UnitKind::Function => UnitKind::Function,
-        cloister_source::UnitKind::Method => UnitKind::Method,
-        cloister_source::UnitKind::Module => UnitKind::Module,
-    };
-    UnitInfo { name: unit.name.clone(), kind, range: range(unit.range) }
+    UnitInfo { name: unit.name.clone(), kind: unit.kind, range: unit.range }
 }
 
 /// A remark of the parser as one about a file.
 pub(crate) fn notice(file: &str, notice: cloister_source::Notice) -> Notice {
-    use cloister_source::NoticeKind as Kind;
-    let kind = match notice.kind {
-        Kind::SyntaxError => NoticeKind::SyntaxError,
-        Kind::NotPython => NoticeKind::NotPython,
-        Kind::Empty => NoticeKind::Empty,
-        Kind::Truncated => NoticeKind::Truncated,
-        Kind::ControlCharacters => NoticeKind::ControlCharacters,
-        Kind::BidiCharacters => NoticeKind::BidiCharacters,
-        Kind::LoneSurrogate => NoticeKind::LoneSurrogate,
-    };
-    Notice { file: file.into(), kind, message: notice.message, range: notice.range.map(range) }
-}
-
-pub(crate) fn range(range: cloister_source::Range) -> Range {
-    let place =
-        |place: cloister_source::Position| Position { line: place.line, column: place.column, utf16: place.utf16 };
-    Range { start: place(range.start), end: place(range.end) }
+    Notice { file: file.into(), kind: notice.kind, message: notice.message, range: notice.range }
 }

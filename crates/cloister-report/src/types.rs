@@ -1,26 +1,9 @@
 //! What an analysis says. The names of the fields are those that the page, the JSON report and the command line use.
 
+pub use cloister_catalogue::Severity;
+pub use cloister_source::{NoticeKind, Position, Range, UnitKind};
+
 use serde::{Deserialize, Serialize};
-
-/// A place in a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Position {
-    /// Line, from 1.
-    pub line: u32,
-    /// Column, from 1, in UTF-16 code units.
-    pub column: u32,
-    /// Offset from the start of the text, in UTF-16 code units.
-    pub utf16: u32,
-}
-
-/// A stretch of text; `end` is the first place behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Range {
-    /// Where it begins.
-    pub start: Position,
-    /// Where it ends, itself not part of it.
-    pub end: Position,
-}
 
 /// One text to analyse.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,18 +12,6 @@ pub struct SourceFile {
     pub name: String,
     /// Its content.
     pub text: String,
-}
-
-/// The kinds of unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UnitKind {
-    /// A function outside a class.
-    Function,
-    /// A function of a class.
-    Method,
-    /// Code at module level.
-    Module,
 }
 
 /// A stretch of source that the model judges as one.
@@ -52,32 +23,6 @@ pub struct UnitInfo {
     pub kind: UnitKind,
     /// Its place.
     pub range: Range,
-}
-
-/// How bad a class of weakness is in general, the mildest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Rarely a way in by itself.
-    Low,
-    /// A way in under conditions.
-    Medium,
-    /// A way in.
-    High,
-    /// Full control for whoever finds it.
-    Critical,
-}
-
-impl Severity {
-    /// The name, as it stands in every format.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
 }
 
 /// A weakness that the model reports.
@@ -131,41 +76,6 @@ pub struct ClassProbability {
     pub cwe: String,
     /// Calibrated probability, 0 to 1.
     pub probability: f64,
-}
-
-/// The kinds of [`Notice`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NoticeKind {
-    /// Python with a syntax error; what could be parsed was analysed.
-    SyntaxError,
-    /// No Python; nothing was analysed.
-    NotPython,
-    /// Nothing to analyse.
-    Empty,
-    /// A part was left out because it is too long.
-    Truncated,
-    /// Characters that no text should hold.
-    ControlCharacters,
-    /// Characters that are invisible or change the direction of the text.
-    BidiCharacters,
-    /// Characters that could not be decoded.
-    LoneSurrogate,
-}
-
-impl NoticeKind {
-    /// The name, as it stands in every format.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SyntaxError => "syntax-error",
-            Self::NotPython => "not-python",
-            Self::Empty => "empty",
-            Self::Truncated => "truncated",
-            Self::ControlCharacters => "control-characters",
-            Self::BidiCharacters => "bidi-characters",
-            Self::LoneSurrogate => "lone-surrogate",
-        }
-    }
 }
 
 /// A remark about a file: what whoever reads the findings must know of its text.

@@ -25,6 +25,21 @@ pub enum NoticeKind {
     LoneSurrogate,
 }
 
+impl NoticeKind {
+    /// The name, as it stands in every format.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SyntaxError => "syntax-error",
+            Self::NotPython => "not-python",
+            Self::Empty => "empty",
+            Self::Truncated => "truncated",
+            Self::ControlCharacters => "control-characters",
+            Self::BidiCharacters => "bidi-characters",
+            Self::LoneSurrogate => "lone-surrogate",
+        }
+    }
+}
+
 /// One remark about a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {

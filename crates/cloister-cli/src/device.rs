@@ -9,6 +9,13 @@ use cloister_engine::{Backend, Engine};
 use cloister_package::fs::read_package_with;
 use std::path::Path;
 
+/// What to do with a GPU that a program simulates on the CPU: slower than the CPU path, and right for tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Simulated {
+    Taken,
+    Refused,
+}
+
 /// Loads the package that the options mean to the device that they mean, and runs its self-test.
 ///
 /// # Errors
@@ -18,8 +25,8 @@ pub fn open(options: &ModelOptions) -> Result<Engine, CliError> {
     let cpu = || load(&folder, Device::flex(), Backend::Cpu, "this processor");
     match options.device {
         DeviceChoice::Cpu => cpu(),
-        DeviceChoice::Gpu => gpu::open(&folder),
-        DeviceChoice::Auto => match gpu::open(&folder) {
+        DeviceChoice::Gpu => gpu::open(&folder, Simulated::Taken),
+        DeviceChoice::Auto => match gpu::open(&folder, Simulated::Refused) {
             Ok(engine) => Ok(engine),
             // A faulty package is faulty on the CPU too.
             Err(error @ CliError::Package { .. }) => Err(error),
@@ -47,27 +54,27 @@ fn load(folder: &Path, device: Device, backend: Backend, adapter: &str) -> Resul
 
 #[cfg(not(feature = "gpu"))]
 mod gpu {
-    use super::{CliError, Engine, Path};
+    use super::{CliError, Engine, Path, Simulated};
 
-    pub fn open(_: &Path) -> Result<Engine, CliError> {
+    pub fn open(_: &Path, _: Simulated) -> Result<Engine, CliError> {
         Err(CliError::NoGpu("this program was built without GPU support".into()))
     }
 }
 
 #[cfg(feature = "gpu")]
 mod gpu {
-    use super::{Backend, CliError, Device, Engine, Path, load};
+    use super::{Backend, CliError, Device, Engine, Path, Simulated, load};
     use burn::tensor::wgpu::wgpu;
     use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 
     /// An engine on the adapter that wgpu prefers.
     ///
     /// Drivers fail in many ways and some of them end in a panic below: it is caught, and is the reason for the CPU.
-    pub fn open(folder: &Path) -> Result<Engine, CliError> {
+    pub fn open(folder: &Path, simulated: Simulated) -> Result<Engine, CliError> {
         let hook = take_hook();
         set_hook(Box::new(|_| {}));
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let adapter = adapter()?;
+            let adapter = adapter(simulated)?;
             let device = Device::wgpu_options()
                 .init()
                 .map_err(|error| CliError::NoGpu(format!("it cannot be started ({error})")))?;
@@ -82,8 +89,8 @@ mod gpu {
         })
     }
 
-    /// The name of the preferred adapter. One that is software is refused: the CPU path is faster than a simulated GPU.
-    fn adapter() -> Result<String, CliError> {
+    /// The name of the preferred adapter.
+    fn adapter(simulated: Simulated) -> Result<String, CliError> {
         let instance = wgpu::Instance::default();
         let options = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::HighPerformance,
@@ -92,7 +99,7 @@ mod gpu {
         let adapter = pollster::block_on(instance.request_adapter(&options))
             .map_err(|_| CliError::NoGpu("there is none that this program can use".into()))?;
         let info = adapter.get_info();
-        if info.device_type == wgpu::DeviceType::Cpu {
+        if info.device_type == wgpu::DeviceType::Cpu && simulated == Simulated::Refused {
             return Err(CliError::NoGpu(format!("the only one is simulated in software ({})", info.name)));
         }
         Ok(format!("{} ({})", info.name, info.backend))

@@ -64,8 +64,8 @@ pub fn run(options: &PredictOptions) -> Result<Outcome, CliError> {
     Ok(Outcome::Nothing)
 }
 
-/// The answer for one piece of code: its findings, the surest first, and for each class the highest probability over the
-/// units.
+/// The answer for one piece of code: its findings, the surest first, and the highest probability over the units, of any
+/// weakness and of each class.
 ///
 /// # Errors
 /// [`CliError::Engine`] where the device fails.
@@ -73,6 +73,8 @@ pub fn predict(engine: &mut Engine, id: String, code: String, threshold: Option<
     let options = AnalyzeOptions { threshold, cwes: None, top: Some(usize::MAX) };
     let file = SourceFile { name: id.clone(), text: code };
     let analysis = pollster::block_on(engine.analyze(&[file], &options, &mut Unobserved))?;
+    // A row is as weak as its weakest unit; one without code has none.
+    let probability = analysis.units.iter().map(|unit| 1.0 - unit.safe).reduce(f64::max).unwrap_or(0.0);
     let mut scores: BTreeMap<String, f64> = BTreeMap::new();
     for class in analysis.units.into_iter().flat_map(|unit| unit.top) {
         let score = scores.entry(class.cwe).or_default();
@@ -90,5 +92,5 @@ pub fn predict(engine: &mut Engine, id: String, code: String, threshold: Option<
         .collect();
     // Stable: of equals, the one that comes first in the code.
     findings.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-    Ok(Prediction { id, vulnerable: !findings.is_empty(), findings, scores })
+    Ok(Prediction { id, vulnerable: !findings.is_empty(), findings, probability: Some(probability), scores })
 }

@@ -224,6 +224,34 @@ fn the_device_is_chosen_by_itself() {
 }
 
 #[test]
+fn a_gpu_that_is_asked_for_finds_what_the_cpu_finds_or_says_why_not() {
+    let place = Place::new();
+    place.write("app.py", CODE);
+    let package = place.package();
+    let scan = |device: &str| {
+        let arguments = ["scan", "app.py", "--threshold", "0", "--format", "json", "--device", device, "--package"];
+        run_in(&place.path(""), &[&arguments[..], &[package.to_str().unwrap()]].concat(), "")
+    };
+    let (gpu, cpu) = (scan("gpu"), scan("cpu"));
+    if gpu.status.code() == Some(2) {
+        let text = stderr(&gpu);
+        assert!(text.contains("the GPU cannot be used") && text.contains("--device cpu"), "{text}");
+        eprintln!("no GPU on this machine: {text}");
+        return;
+    }
+    let classes = |output: &std::process::Output| -> Vec<(String, f64)> {
+        let report = json(output);
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().map(|f| (f["id"].as_str().unwrap().to_string(), f["confidence"].as_f64().unwrap())).collect()
+    };
+    let (on_gpu, on_cpu) = (classes(&gpu), classes(&cpu));
+    assert_eq!(on_gpu.len(), on_cpu.len());
+    for ((id, confidence), (other_id, other)) in on_gpu.iter().zip(&on_cpu) {
+        assert!(id == other_id && (confidence - other).abs() < 1e-3, "{on_gpu:?} {on_cpu:?}");
+    }
+}
+
+#[test]
 fn the_help_teaches() {
     let place = Place::new();
     let help = run_in(&place.path(""), &["--help"], "");

@@ -65,7 +65,7 @@ impl Counts {
                     counts.matched_false_alarms += u64::from(flagged && matched);
                 }
             }
-            counts.add_probability(case.prediction.probability(), !case.row.safe);
+            counts.add_probability(case.prediction.weak_probability(), !case.row.safe);
         }
         counts
     }

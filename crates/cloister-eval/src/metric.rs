@@ -39,7 +39,7 @@ pub enum Metric {
     Precision,
     /// The harmonic mean of precision and recall. Flagging everything scores .667 on balanced pairs.
     F1,
-    /// Expected calibration error of [`crate::Prediction::probability`] in 10 bins of equal width; 0 is best.
+    /// Expected calibration error of [`crate::Prediction::weak_probability`] in 10 bins of equal width; 0 is best.
     CalibrationError,
 }
 

@@ -14,6 +14,9 @@ pub struct Prediction {
     /// The weaknesses reported, in any order.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// The probability that the row has a weakness of any class, 0 to 1; absent where the model gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
     /// The probability of each CWE id, 0 to 1; empty where the model gives none.
     #[serde(default)]
     pub scores: BTreeMap<String, f64>,
@@ -39,12 +42,14 @@ impl Prediction {
         self.findings.iter().reduce(|top, next| if next.confidence > top.confidence { next } else { top })
     }
 
-    /// The probability that the row is vulnerable, 0 to 1: the highest score, without scores the confidence of the top
-    /// finding, without findings 0.
+    /// The probability that the row is vulnerable, 0 to 1: the one given, else the highest score, else the confidence
+    /// of the top finding, else 0.
     #[must_use]
-    pub fn probability(&self) -> f64 {
-        let score = self.scores.values().copied().reduce(f64::max);
-        score.or_else(|| self.top().map(|finding| finding.confidence)).unwrap_or(0.0)
+    pub fn weak_probability(&self) -> f64 {
+        self.probability
+            .or_else(|| self.scores.values().copied().reduce(f64::max))
+            .or_else(|| self.top().map(|finding| finding.confidence))
+            .unwrap_or(0.0)
     }
 }
 
@@ -63,6 +68,9 @@ impl Record for Prediction {
             if finding.end_line < finding.line {
                 return Err(format!("`end_line` {} comes before `line` {}", finding.end_line, finding.line));
             }
+        }
+        if let Some(probability) = self.probability {
+            check_probability("probability", probability)?;
         }
         for (cwe, score) in &self.scores {
             check_cwe("scores", cwe)?;
@@ -94,6 +102,7 @@ mod tests {
             id: "a".into(),
             vulnerable: true,
             findings: confidences.iter().enumerate().map(finding).collect(),
+            probability: None,
             scores: scores.iter().enumerate().map(|(at, &score)| (format!("CWE-{}", at + 1), score)).collect(),
         }
     }
@@ -105,10 +114,12 @@ mod tests {
     }
 
     #[test]
-    fn scores_come_before_confidences() {
-        assert_eq!(prediction(&[0.9], &[0.1, 0.3]).probability(), 0.3);
-        assert_eq!(prediction(&[0.4, 0.9], &[]).probability(), 0.9);
-        assert_eq!(prediction(&[], &[]).probability(), 0.0);
+    fn the_probability_comes_before_scores_and_these_before_confidences() {
+        let given = Prediction { probability: Some(0.8), ..prediction(&[0.9], &[0.1, 0.3]) };
+        assert_eq!(given.weak_probability(), 0.8);
+        assert_eq!(prediction(&[0.9], &[0.1, 0.3]).weak_probability(), 0.3);
+        assert_eq!(prediction(&[0.4, 0.9], &[]).weak_probability(), 0.9);
+        assert_eq!(prediction(&[], &[]).weak_probability(), 0.0);
     }
 
     #[test]
@@ -117,6 +128,7 @@ mod tests {
         assert!(prediction(&[1.1], &[]).check().is_err());
         assert!(prediction(&[f64::NAN], &[]).check().is_err());
         assert!(prediction(&[], &[-0.1]).check().is_err());
+        assert!(Prediction { probability: Some(1.5), ..prediction(&[], &[]) }.check().is_err());
         let mut backwards = prediction(&[0.5, 0.5], &[]);
         backwards.findings[1].end_line = 1;
         assert!(backwards.check().is_err());

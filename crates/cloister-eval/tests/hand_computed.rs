@@ -23,6 +23,7 @@ fn predict(id: &str, findings: &[(&str, u32, f64)], scores: &[(&str, f64)]) -> P
         id: id.into(),
         vulnerable: !findings.is_empty(),
         findings: findings.iter().map(finding).collect(),
+        probability: None,
         scores: scores.iter().map(|&(cwe, score)| (cwe.to_owned(), score)).collect(),
     }
 }

@@ -117,7 +117,10 @@ fn write_always(rows: &Path, path: &Path) -> Result<()> {
     let lines: Vec<String> = text
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .map(|row| json!({"id": row["id"], "vulnerable": true, "findings": [], "scores": {}}).to_string() + "\n")
+        .map(|row| {
+            json!({"id": row["id"], "vulnerable": true, "findings": [], "probability": 1.0, "scores": {}}).to_string()
+                + "\n"
+        })
         .collect();
     fs::write(path, lines.concat()).map_err(Error::file("write", path))
 }

@@ -3,8 +3,8 @@
 use crate::Pattern;
 use crate::pattern::fill;
 use rand::{Rng, seq::IndexedRandom};
-use ruff_python_ast::{Expr, ExprContext, Stmt, StmtFunctionDef};
 use ruff_python_ast::visitor::{Visitor, walk_expr};
+use ruff_python_ast::{Expr, ExprContext, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 /// A host function with a pattern in it: the twins differ in nothing but the pattern's two forms.
@@ -142,8 +142,7 @@ fn local_names(function: &StmtFunctionDef, starts: &[usize], line: usize) -> Loc
             walk_expr(self, expr);
         }
     }
-    let mut collect =
-        Collect { starts, line, names: LocalNames { all: Vec::new(), stored_before: Vec::new() } };
+    let mut collect = Collect { starts, line, names: LocalNames { all: Vec::new(), stored_before: Vec::new() } };
     collect.visit_body(&function.body);
     collect.names
 }

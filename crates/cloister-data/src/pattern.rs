@@ -50,8 +50,7 @@ impl Pattern {
                 _ => match self.slots.get(name).and_then(|values| values.choose(rng)) {
                     Some(value) => value.clone(),
                     None => {
-                        let unused: Vec<_> =
-                            free.iter().filter(|n| !bound.values().any(|used| used == ***n)).collect();
+                        let unused: Vec<_> = free.iter().filter(|n| !bound.values().any(|used| used == ***n)).collect();
                         unused.choose(rng).map_or_else(|| format!("_{}", name.to_lowercase()), |n| n.to_string())
                     }
                 },

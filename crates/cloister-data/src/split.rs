@@ -50,7 +50,8 @@ mod tests {
     fn every_class_is_in_every_part() {
         let ids: Vec<String> = (0..3).map(|i| format!("a-{i}")).chain((0..20).map(|i| format!("b-{i}"))).collect();
         let splits = assign(ids.iter().map(|id| (&id[..1], id.as_str())));
-        let count = |class: &str, wanted| splits.iter().filter(|(id, s)| id.starts_with(class) && **s == wanted).count();
+        let count =
+            |class: &str, wanted| splits.iter().filter(|(id, s)| id.starts_with(class) && **s == wanted).count();
         assert_eq!([count("a", Split::Train), count("a", Split::Valid), count("a", Split::Test)], [1, 1, 1]);
         assert_eq!([count("b", Split::Train), count("b", Split::Valid), count("b", Split::Test)], [14, 2, 4]);
     }

@@ -65,10 +65,7 @@ impl CodeGenConfig {
 
     /// Number of parameters.
     pub fn num_params(&self) -> usize {
-        crate::tensor_shapes(self)
-            .iter()
-            .map(|(_, shape)| shape.iter().product::<usize>())
-            .sum()
+        crate::tensor_shapes(self).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 
     /// Checks that the sizes fit together.

@@ -13,7 +13,9 @@ pub enum ModelError {
     #[error("the tensor `{0}` occurs twice; keep one of the two")]
     DuplicateTensor(String),
     /// A tensor of another shape than the configuration asks for.
-    #[error("the tensor `{name}` has the shape {found:?} where the configuration asks for {expected:?}; configuration and weights do not belong together")]
+    #[error(
+        "the tensor `{name}` has the shape {found:?} where the configuration asks for {expected:?}; configuration and weights do not belong together"
+    )]
     Shape {
         /// The tensor's name.
         name: String,

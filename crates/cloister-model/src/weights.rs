@@ -158,10 +158,9 @@ impl CodeGenBuilder {
             });
         }
         let line_pointer = match config.line_pointer_dim {
-            Some(_) => Some(LinePointer {
-                query: self.linear("line_pointer.query")?,
-                key: self.linear("line_pointer.key")?,
-            }),
+            Some(_) => {
+                Some(LinePointer { query: self.linear("line_pointer.query")?, key: self.linear("line_pointer.key")? })
+            }
             None => None,
         };
         let wte = self.matrix("wte.weight")?;

@@ -47,7 +47,8 @@ impl Fixture {
     /// [`ParityError::Format`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, ParityError> {
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(format)?;
-        let config = metadata.metadata().as_ref().and_then(|map| map.get("config")).ok_or_else(|| format("no config"))?;
+        let config =
+            metadata.metadata().as_ref().and_then(|map| map.get("config")).ok_or_else(|| format("no config"))?;
         Ok(Self { config: serde_json::from_str(config).map_err(format)?, bytes })
     }
 

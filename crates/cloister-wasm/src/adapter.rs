@@ -6,7 +6,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
 /// Storage buffers per shader stage, and bytes of one binding, that the kernels count on. Both are WebGPU's defaults.
-const LIMITS: [(&str, f64); 2] = [("maxStorageBuffersPerShaderStage", 8.0), ("maxStorageBufferBindingSize", 134_217_728.0)];
+const LIMITS: [(&str, f64); 2] =
+    [("maxStorageBuffersPerShaderStage", 8.0), ("maxStorageBufferBindingSize", 134_217_728.0)];
 
 /// The description of an adapter that the engine can use.
 ///
@@ -24,8 +25,7 @@ pub async fn ask() -> Result<String, EdgeError> {
         .and_then(|request| request.call1(&gpu, &options))
         .and_then(JsCast::dyn_into::<Promise>)
         .map_err(|_| none("the browser's WebGPU does not answer"))?;
-    let adapter =
-        JsFuture::from(promise).await.map_err(|_| none("the browser refused a GPU adapter"))?;
+    let adapter = JsFuture::from(promise).await.map_err(|_| none("the browser refused a GPU adapter"))?;
     if adapter.is_null() || adapter.is_undefined() {
         return Err(none("the browser found no GPU that it trusts with WebGPU"));
     }

@@ -11,8 +11,8 @@ use cloister_report::{Format, ModelInfo};
 use js_sys::Function;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
 
 /// Where the engine stands between its calls.
 enum State {
@@ -51,7 +51,9 @@ impl Engine {
                 (Backend::Webgpu, device, adapter)
             }
             "cpu" => (Backend::Cpu, Device::flex(), "this processor, WebAssembly SIMD".to_string()),
-            other => return Err(EdgeError::new("backend", format!("`{other}` is not a backend; use webgpu or cpu")).into()),
+            other => {
+                return Err(EdgeError::new("backend", format!("`{other}` is not a backend; use webgpu or cpu")).into());
+            }
         };
         let loader = PackageLoader::new(&manifest, device.clone())
             .map_err(|error| EdgeError::new(error.kind(), error.to_string()))?;
@@ -75,9 +77,9 @@ impl Engine {
     #[wasm_bindgen(js_name = addShard)]
     pub fn add_shard(&self, index: usize, bytes: Vec<u8>) -> Result<(), JsValue> {
         match &mut *self.state.borrow_mut() {
-            State::Loading(loader) => loader
-                .accept(index, &bytes)
-                .map_err(|error| EdgeError::new(error.kind(), error.to_string()).into()),
+            State::Loading(loader) => {
+                loader.accept(index, &bytes).map_err(|error| EdgeError::new(error.kind(), error.to_string()).into())
+            }
             _ => Err(not_now("addShard").into()),
         }
     }
@@ -88,8 +90,8 @@ impl Engine {
         let mut observer = JsObserver::new(on_progress, Rc::default());
         let package = loader.finish().map_err(|error| EdgeError::new(error.kind(), error.to_string()))?;
         let fail = |error| EdgeError::of_engine(&error, self.backend);
-        let mut engine =
-            cloister_engine::Engine::new(package, self.device.clone(), self.backend, self.adapter.clone()).map_err(fail)?;
+        let mut engine = cloister_engine::Engine::new(package, self.device.clone(), self.backend, self.adapter.clone())
+            .map_err(fail)?;
         observer.progress(step(Stage::SelfTest, 0, 1, "Comparing the device with known logits"));
         macrotask().await;
         engine.self_test().await.map_err(fail)?;
@@ -139,7 +141,11 @@ impl Engine {
             "sarif" => Format::Sarif,
             "json" => Format::Json,
             "markdown" => Format::Markdown,
-            other => return Err(EdgeError::new("format", format!("`{other}` is not a format; use sarif, json or markdown")).into()),
+            other => {
+                return Err(
+                    EdgeError::new("format", format!("`{other}` is not a format; use sarif, json or markdown")).into()
+                );
+            }
         };
         let analysis = from_js(analysis, "the analysis")?;
         let files: Vec<cloister_report::SourceFile> = from_js(files, "the list of files")?;
@@ -154,6 +160,7 @@ fn step(stage: Stage, done: usize, total: usize, label: &str) -> Progress {
 }
 
 fn not_now(call: &str) -> EdgeError {
-    let message = format!("`{call}` cannot be called now; the order is create, addShard, finish, then one call at a time");
+    let message =
+        format!("`{call}` cannot be called now; the order is create, addShard, finish, then one call at a time");
     EdgeError::new("order", message)
 }

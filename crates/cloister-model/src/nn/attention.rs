@@ -68,10 +68,7 @@ impl CausalSelfAttention {
         let head_dim = d / self.n_head;
         let qkv = self.qkv_proj.forward(x);
         let heads = |index: usize| {
-            qkv.clone()
-                .narrow(2, index * d, d)
-                .reshape([batch, len, self.n_head, head_dim])
-                .swap_dims(1, 2)
+            qkv.clone().narrow(2, index * d, d).reshape([batch, len, self.n_head, head_dim]).swap_dims(1, 2)
         };
         let query = positions.rotate(heads(0));
         let key = positions.rotate(heads(1));

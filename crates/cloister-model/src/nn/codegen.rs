@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{CodeGenConfig, ModelError};
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, module::{embedding, linear}};
+use burn::tensor::{
+    Device, Distribution, Int, Tensor, TensorData,
+    module::{embedding, linear},
+};
 
 /// CodeGen: embedding, parallel blocks, final norm and an untied language-model head with bias.
 #[derive(Module, Debug)]

@@ -94,10 +94,7 @@ impl Positions {
         let (cos, sin) = (self.cos.clone(), self.sin.clone());
         let even = x.clone().narrow(3, 0, half);
         let odd = x.clone().narrow(3, half, half);
-        let mut parts = vec![
-            even.clone() * cos.clone() - odd.clone() * sin.clone(),
-            odd * cos + even * sin,
-        ];
+        let mut parts = vec![even.clone() * cos.clone() - odd.clone() * sin.clone(), odd * cos + even * sin];
         if head_dim > 2 * half {
             parts.push(x.narrow(3, 2 * half, head_dim - 2 * half));
         }

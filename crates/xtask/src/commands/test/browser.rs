@@ -42,6 +42,8 @@ pub struct Setting {
     pub site: PathBuf,
     /// The folder with the parity module.
     pub parity: PathBuf,
+    /// The command line, which must find what the page finds.
+    pub command_line: PathBuf,
     /// The browser's program.
     pub chromium: PathBuf,
 }
@@ -83,6 +85,7 @@ fn run_file(
     node.arg(format!("--test-reporter-destination={}", report.display())).arg(file);
     node.env("CLOISTER_URL", &setting.url).env("CLOISTER_DIST", &setting.site).env("CHROMIUM", &setting.chromium);
     node.env("CLOISTER_PARITY", &setting.parity).env("CLOISTER_BACKEND", backend.name());
+    node.env("CLOISTER_CLI", &setting.command_line);
     let succeeded = process::succeeds(&mut node, process::SEE_ABOVE)?;
     let counted = fs::read_to_string(report).ok().and_then(|text| counts(&text));
     let complete = counted.as_ref().is_some_and(|tally| succeeded || tally.failed > 0);

@@ -84,8 +84,9 @@ fn in_chromium(project: &Project, steps: &Steps, choice: Choice, options: &Optio
     let chromium = chromium::ensure(steps)?;
     let folder = site::build(project, steps, choice, Purpose::Local { optimise: options.opt })?;
     let parity = parity::build(project, steps, choice)?;
+    let command_line = steps.run("Build the command line", || native::command_line(project))?;
     let server = Server::start(&folder, 0)?;
-    let setting = browser::Setting { url: server.url(), site: folder, parity, chromium };
+    let setting = browser::Setting { url: server.url(), site: folder, parity, command_line, chromium };
     let mut tally = Tally::default();
     for backend in browser::Backend::ALL {
         if options.backend.is_none_or(|only| only == backend) {

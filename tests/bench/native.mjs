@@ -6,22 +6,21 @@ import { ROOT, WORK } from "./options.mjs";
 import { run, script } from "./python.mjs";
 import { checked, inTurns } from "./statistics.mjs";
 
-const CARGO = process.env.CARGO ?? "cargo";
-const MANIFEST = path.join(ROOT, "Cargo.toml");
-const EXAMPLE = ["run", "--release", "--quiet", "--manifest-path", MANIFEST, "-p", "cloister-cli", "--example", "prefill", "--"];
+/** The native program, from crates/cloister-cli/examples. */
+const PREFILL = process.env.CLOISTER_PREFILL ?? path.join(ROOT, "target/release/examples/prefill");
 const ONE_THREAD = { RAYON_NUM_THREADS: "1", OMP_NUM_THREADS: "1", MKL_NUM_THREADS: "1", PYTHONDONTWRITEBYTECODE: "1" };
 
 /** Sources of which each gives one prompt of the prefix and exactly so many tokens, and those prompts. */
 export function sources(folder, tokens, count) {
-  const args = [...EXAMPLE, "prompts", folder, "--tokens", String(tokens), "--count", String(count)];
-  return JSON.parse(run(CARGO, args, "pipe"));
+  const args = ["prompts", folder, "--tokens", String(tokens), "--count", String(count)];
+  return JSON.parse(run(PREFILL, args, "pipe"));
 }
 
 export async function measureNative(python, { prefix, prompts }, options, warmups) {
   const folder = options.package;
   const cloister = { name: "Cloister (burn flex)", precision: "f32", ours: true };
   const onnx = (precision) => [script("serve.py"), "onnxruntime", folder, path.join(WORK, `model-${precision}.onnx`)];
-  const contenders = [await start(cloister, CARGO, [...EXAMPLE, "serve", folder])];
+  const contenders = [await start(cloister, PREFILL, ["serve", folder])];
   if (python.torch) {
     const torch = { name: "PyTorch", precision: "f32" };
     contenders.push(await start(torch, python.torch, [script("serve.py"), "torch", folder]));

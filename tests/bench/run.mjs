@@ -3,6 +3,7 @@
 // CLOISTER_URL        address of the served page
 // CLOISTER_DIST       the folder that is served
 // CLOISTER_OPTIMISED  "no" where the engine was built without wasm-opt
+// CLOISTER_PREFILL    the native program that prefills, in target/release unless set
 // CHROMIUM            the browser to run, /usr/bin/chromium unless set
 //
 // and passes on what stands behind `--`; see options.mjs.

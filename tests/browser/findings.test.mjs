@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { analysed, BACKEND, EVERYTHING, launch, open, openSample, paste } from "./support.mjs";
+import { analysed, BACKEND, CPU_ONLY, EVERYTHING, launch, open, openSample, paste } from "./support.mjs";
 
 const TWO_FUNCTIONS = `import sqlite3
 
@@ -101,7 +101,7 @@ describe(`findings on ${BACKEND}`, () => {
 
 // Whether the model is any good is measured on labelled rows (cargo xtask report); this shows that the samples go all the
 // way through it, at the slider's most sensitive end.
-test("the bundled weak samples give findings when asked for unsure ones too", async () => {
+test("the bundled weak samples give findings when asked for unsure ones too", CPU_ONLY, async () => {
   const page = await open(browser, { settings: { threshold: 0.01 } });
   const names = ["book_search.py", "thumbnails.py", "basket_cookie.py", "formula_column.py"];
   const { findings } = await analysed(page, async () => {

@@ -142,9 +142,11 @@ impl Engine {
             "json" => Format::Json,
             "markdown" => Format::Markdown,
             other => {
-                return Err(
-                    EdgeError::new("format", format!("`{other}` is not a format; use sarif, json or markdown")).into()
-                );
+                return Err(EdgeError::new(
+                    "format",
+                    format!("`{other}` is not a format; use sarif, json or markdown"),
+                )
+                .into());
             }
         };
         let analysis = from_js(analysis, "the analysis")?;

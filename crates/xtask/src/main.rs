@@ -8,6 +8,7 @@ mod error;
 mod host;
 mod lock;
 mod process;
+mod programs;
 mod project;
 mod server;
 mod setup;

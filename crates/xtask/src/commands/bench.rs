@@ -4,6 +4,7 @@ use std::process::Command;
 
 use crate::error::Result;
 use crate::process;
+use crate::programs::Programs;
 use crate::project::Project;
 use crate::server::Server;
 use crate::setup::chromium;
@@ -28,10 +29,12 @@ pub struct Options {
 pub fn run(project: &Project, steps: &Steps, choice: Choice, options: &Options) -> Result<()> {
     let chromium = chromium::ensure(steps)?;
     let folder = site::build(project, steps, choice, Purpose::Release { optimise: !options.no_opt })?;
+    let programs = Programs::build(project, steps)?;
     let server = Server::start(&folder, 0)?;
     let mut node = Command::new("node");
     node.current_dir(project.root()).arg(SCRIPT).args(&options.arguments);
     node.env("CLOISTER_URL", server.url()).env("CLOISTER_DIST", &folder).env("CHROMIUM", chromium);
     node.env("CLOISTER_OPTIMISED", if options.no_opt { "no" } else { "yes" });
+    node.env("CLOISTER_PREFILL", programs.example("prefill"));
     steps.run("Measure", || process::run(&mut node, process::SEE_ABOVE))
 }

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::process;
+use crate::programs::Programs;
 use crate::project::Project;
 use crate::steps::Steps;
 
@@ -44,10 +46,11 @@ struct Set {
 pub fn run(project: &Project, steps: &Steps, options: &Options) -> Result<()> {
     let folder = project.path("target/report");
     fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
+    let programs = Programs::build(project, steps)?;
     let held_out = folder.join("held-out.jsonl");
     steps.run("Write the held-out rows", || {
         let path = held_out.display().to_string();
-        program(project, "cloister-data", "dataset", &["--test-rows", &path])
+        program(project, programs.path("dataset"), &["--test-rows", &path])
     })?;
     let mut sets = vec![Set { name: "held-out".into(), rows: held_out }];
     if let Some(data) = &options.data {
@@ -62,7 +65,7 @@ pub fn run(project: &Project, steps: &Steps, options: &Options) -> Result<()> {
     let mut text = String::from(HEAD);
     let mut card = Vec::new();
     for set in &sets {
-        let results = steps.run(&format!("Measure on {}", set.name), || measure(project, &folder, set))?;
+        let results = steps.run(&format!("Measure on {}", set.name), || measure(project, &programs, &folder, set))?;
         text.push_str(&section(set, &results));
         if let Some((_, model)) = results.first() {
             card.extend(figures(set, model));
@@ -71,7 +74,7 @@ pub fn run(project: &Project, steps: &Steps, options: &Options) -> Result<()> {
     let figures = folder.join("figures.json");
     fs::write(&figures, Value::Array(card).to_string()).map_err(Error::file("write", &figures))?;
     steps.run("Note the figures in the package", || {
-        program(project, "cloister-train", "cloister-train", &["figures", "--input", &figures.display().to_string()])
+        program(project, programs.path("cloister-train"), &["figures", "--input", &figures.display().to_string()])
     })?;
     let target = project.path("docs/EVALUATION.md");
     fs::write(&target, text).map_err(Error::file("write", &target))?;
@@ -91,23 +94,23 @@ the training split of the same data set.
 ";
 
 /// The results of every system, the model's first.
-fn measure(project: &Project, folder: &Path, set: &Set) -> Result<Vec<(&'static str, Value)>> {
+fn measure(project: &Project, programs: &Programs, folder: &Path, set: &Set) -> Result<Vec<(&'static str, Value)>> {
     let rows = set.rows.display().to_string();
     let file = |system: &str| folder.join(format!("{}-{system}.jsonl", set.name));
     let model = file("cloister");
     let package = project.path("assets/model").display().to_string();
     let output = model.display().to_string();
     let arguments = ["predict", "--input", &rows, "--output", &output, "--device", "cpu", "--package", &package];
-    program(project, "cloister-cli", "cloister", &arguments)?;
+    program(project, programs.path("cloister"), &arguments)?;
     let baseline = file("tfidf");
     let output = baseline.display().to_string();
     let arguments = ["baseline", "--input", &rows, "--predictions", &output];
-    program(project, "cloister-train", "cloister-train", &arguments)?;
+    program(project, programs.path("cloister-train"), &arguments)?;
     let always = file("always");
     write_always(&set.rows, &always)?;
     [("Cloister", model), ("TF-IDF", baseline), ("always vulnerable", always)]
         .into_iter()
-        .map(|(name, predictions)| Ok((name, evaluate(project, &rows, &predictions)?)))
+        .map(|(name, predictions)| Ok((name, evaluate(project, programs, &rows, &predictions)?)))
         .collect()
 }
 
@@ -125,21 +128,20 @@ fn write_always(rows: &Path, path: &Path) -> Result<()> {
     fs::write(path, lines.concat()).map_err(Error::file("write", path))
 }
 
-fn evaluate(project: &Project, rows: &str, predictions: &Path) -> Result<Value> {
-    let mut cargo = project.cargo();
-    cargo.args(["run", "--quiet", "--release", "--package", "cloister-cli", "--bin", "cloister", "--", "eval", rows]);
-    cargo.arg("--predictions").arg(predictions).args(["--format", "json"]);
-    let output = process::output(&mut cargo, process::SEE_ABOVE)?;
+fn evaluate(project: &Project, programs: &Programs, rows: &str, predictions: &Path) -> Result<Value> {
+    let mut cloister = Command::new(programs.path("cloister"));
+    cloister.current_dir(project.root()).args(["eval", rows, "--format", "json", "--predictions"]).arg(predictions);
+    let output = process::output(&mut cloister, process::SEE_ABOVE)?;
     serde_json::from_str(&output).map_err(|_| Error::Missing {
         what: "`cloister eval` did not answer in JSON.".to_owned(),
         help: "Run it by hand to see what it says.".to_owned(),
     })
 }
 
-fn program(project: &Project, package: &str, binary: &str, arguments: &[&str]) -> Result<()> {
-    let mut cargo = project.cargo();
-    cargo.args(["run", "--quiet", "--release", "--package", package, "--bin", binary, "--"]).args(arguments);
-    process::run(&mut cargo, process::SEE_ABOVE)
+fn program(project: &Project, program: PathBuf, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(program);
+    command.current_dir(project.root()).args(arguments);
+    process::run(&mut command, process::SEE_ABOVE)
 }
 
 fn section(set: &Set, results: &[(&str, Value)]) -> String {

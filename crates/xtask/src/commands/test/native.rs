@@ -1,8 +1,6 @@
 //! The tests of the crates, with cargo.
 
-use std::env;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::Stdio;
 
 use super::Tally;
@@ -34,16 +32,6 @@ pub fn run(project: &Project) -> Result<Tally> {
         tally.broken.push(NAME.to_owned());
     }
     Ok(tally)
-}
-
-/// The program `cloister`, built as the tests build it: other features would build burn a second time.
-pub fn command_line(project: &Project) -> Result<PathBuf> {
-    let mut cargo = project.cargo();
-    cargo.args(["test", "--quiet", "--release", "--workspace", "--no-run"]);
-    process::run(&mut cargo, process::SEE_ABOVE)?;
-    let target =
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| project.path("target"), |path| project.root().join(path));
-    Ok(target.join("release").join(format!("cloister{}", env::consts::EXE_SUFFIX)))
 }
 
 /// Passed and failed from a line such as `test result: ok. 5 passed; 0 failed; 1 ignored; …`.

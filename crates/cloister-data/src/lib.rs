@@ -14,7 +14,7 @@ pub use insert::{Inserted, insert};
 pub use pair::{Dataset, Pair, SafeSnippet, weak_lines};
 pub use pattern::Pattern;
 pub use rename::{rename_locals, rename_twins};
-pub use row::{INSTRUCTION, NO_WEAKNESS, Row, rows};
+pub use row::{INSTRUCTION, NO_WEAKNESS, Row, batch, rows};
 pub use split::{Split, assign};
 
 /// A fault in the data set's files.

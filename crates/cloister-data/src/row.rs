@@ -36,14 +36,23 @@ pub struct Row {
     pub remedy: String,
 }
 
+/// The number of the batch that a group was written in: 2 for `cwe-089-b2-01`, 1 for `cwe-089-01`.
+///
+/// Each batch is divided by itself, so that a later one moves no group that a model has learned from into the test
+/// split.
+pub fn batch(group: &str) -> u32 {
+    let part = group.rsplit('-').nth(1).and_then(|part| part.strip_prefix('b'));
+    part.and_then(|number| number.parse().ok()).unwrap_or(1)
+}
+
 /// A row each for the weak and the fixed half of every pair, then the safe snippets.
 ///
 /// # Errors
 /// [`DataError::Entry`] where a weak line cannot be found.
 pub fn rows(dataset: &Dataset) -> Result<Vec<Row>, DataError> {
     let splits = assign(
-        (dataset.pairs.iter().map(|pair| (pair.cwe.as_str(), pair.id.as_str())))
-            .chain(dataset.safe.iter().map(|snippet| (NO_WEAKNESS, snippet.id.as_str()))),
+        (dataset.pairs.iter().map(|pair| ((pair.cwe.as_str(), batch(&pair.id)), pair.id.as_str())))
+            .chain(dataset.safe.iter().map(|snippet| ((NO_WEAKNESS, batch(&snippet.id)), snippet.id.as_str()))),
     );
     let mut rows = Vec::new();
     for pair in &dataset.pairs {

@@ -16,17 +16,17 @@ pub enum Split {
     Test,
 }
 
-/// Assigns groups, given as (class, id): in each class a fifth to test and a tenth to valid, at least one of each where
-/// the class has three, chosen by the order of the ids' hashes.
+/// Assigns groups, given as (stratum, id), the stratum being class and batch: in each a fifth to test and a tenth to valid, at least one of each where
+/// the stratum has three, chosen by the order of the ids' hashes.
 ///
-/// By class, because with a dozen groups a class a plain hash would leave some classes without a test group.
-pub fn assign<'a>(groups: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, Split> {
-    let mut classes: BTreeMap<&str, Vec<([u8; 32], &str)>> = BTreeMap::new();
-    for (class, id) in groups {
-        classes.entry(class).or_default().push((Sha256::digest(id.as_bytes()).into(), id));
+/// By class and not over all, because with a dozen groups a class a plain hash would leave some classes without a test group.
+pub fn assign<'a, S: Ord>(groups: impl IntoIterator<Item = (S, &'a str)>) -> BTreeMap<String, Split> {
+    let mut strata: BTreeMap<S, Vec<([u8; 32], &str)>> = BTreeMap::new();
+    for (stratum, id) in groups {
+        strata.entry(stratum).or_default().push((Sha256::digest(id.as_bytes()).into(), id));
     }
     let mut splits = BTreeMap::new();
-    for groups in classes.values_mut() {
+    for groups in strata.values_mut() {
         groups.sort_unstable();
         let share = |part: usize| (groups.len() / part).max(usize::from(groups.len() >= 3));
         let (test, valid) = (share(5), share(10));
@@ -54,5 +54,14 @@ mod tests {
             |class: &str, wanted| splits.iter().filter(|(id, s)| id.starts_with(class) && **s == wanted).count();
         assert_eq!([count("a", Split::Train), count("a", Split::Valid), count("a", Split::Test)], [1, 1, 1]);
         assert_eq!([count("b", Split::Train), count("b", Split::Valid), count("b", Split::Test)], [14, 2, 4]);
+    }
+
+    #[test]
+    fn another_stratum_moves_no_group() {
+        let first: Vec<String> = (0..20).map(|i| format!("a-{i}")).collect();
+        let second: Vec<String> = (0..20).map(|i| format!("a-b2-{i}")).collect();
+        let before = assign(first.iter().map(|id| ("", id.as_str())));
+        let after = assign(first.iter().map(|id| ("", id.as_str())).chain(second.iter().map(|id| ("b2", id.as_str()))));
+        assert!(before.iter().all(|(id, split)| after[id] == *split));
     }
 }

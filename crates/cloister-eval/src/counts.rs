@@ -30,6 +30,12 @@ pub(crate) struct Counts {
     pub found_with_line: u64,
     pub line_top: u64,
     pub line_any: u64,
+    /// Weak rows whose likeliest class has the CWE id, flagged or not.
+    pub class_named: u64,
+    /// Weak rows beside safe rows of their group, every combination.
+    pub comparisons: u64,
+    /// Twice those in which the weak row is the likelier one; once where neither is.
+    pub ranked_halves: u64,
     pub bins: [Bin; BINS],
 }
 
@@ -53,6 +59,8 @@ impl Counts {
             match weakness(case.row) {
                 Some(cwe) => {
                     counts.add_weak(case, cwe, &same);
+                    counts.class_named += u64::from(case.prediction.likeliest_class() == Some(cwe));
+                    counts.rank(case, group);
                     counts.pairs += u64::from(twins > 0);
                     counts.pairs_right += u64::from(twins > 0 && case.prediction.vulnerable && !twin_flagged);
                 }
@@ -87,6 +95,15 @@ impl Counts {
             self.found_with_line += 1;
             self.line_top += u64::from(top.is_some_and(|finding| near(finding.line)));
             self.line_any += u64::from(findings.iter().any(|finding| near(finding.line)));
+        }
+    }
+
+    fn rank(&mut self, weak: &Case, group: &[Case]) {
+        let probability = weak.prediction.weak_probability();
+        for safe in group.iter().filter(|case| case.row.safe) {
+            let other = safe.prediction.weak_probability();
+            self.comparisons += 1;
+            self.ranked_halves += u64::from(probability > other) + u64::from(probability >= other);
         }
     }
 
@@ -127,6 +144,9 @@ impl AddAssign<&Counts> for Counts {
         self.found_with_line += other.found_with_line;
         self.line_top += other.line_top;
         self.line_any += other.line_any;
+        self.class_named += other.class_named;
+        self.comparisons += other.comparisons;
+        self.ranked_halves += other.ranked_halves;
         for (bin, other) in self.bins.iter_mut().zip(&other.bins) {
             bin.rows += other.rows;
             bin.weak += other.weak;

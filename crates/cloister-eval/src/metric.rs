@@ -29,6 +29,11 @@ pub enum Metric {
     FamilyAny,
     /// Weak rows flagged while no safe row of their group is, of the weak rows with a safe row in their group.
     PairAccuracy,
+    /// Weak rows that are likelier to be weak than a safe row of their group, of all combinations; a draw counts half.
+    /// Without a threshold; .5 for whoever guesses.
+    PairRanking,
+    /// Weak rows whose likeliest class has the right CWE id, flagged or not, of the weak rows. Without a threshold.
+    ClassNamed,
     /// Top finding begins at most one line from the weak line, of the weak rows flagged whose line is known.
     LineTop,
     /// Some finding begins at most one line from the weak line, of the weak rows flagged whose line is known.
@@ -45,7 +50,7 @@ pub enum Metric {
 
 impl Metric {
     /// All, in the order in which they are shown.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Recall,
         Self::FalsePositiveRate,
         Self::Difference,
@@ -56,6 +61,8 @@ impl Metric {
         Self::FamilyTop,
         Self::FamilyAny,
         Self::PairAccuracy,
+        Self::PairRanking,
+        Self::ClassNamed,
         Self::LineTop,
         Self::LineAny,
         Self::Accuracy,
@@ -78,6 +85,8 @@ impl Metric {
             Self::FamilyTop => "family recall, top finding",
             Self::FamilyAny => "family recall, any finding",
             Self::PairAccuracy => "pair accuracy",
+            Self::PairRanking => "pairs ranked right, no threshold",
+            Self::ClassNamed => "class named right, no threshold",
             Self::LineTop => "line ±1 of the found, top finding",
             Self::LineAny => "line ±1 of the found, any finding",
             Self::Accuracy => "accuracy",
@@ -101,6 +110,8 @@ impl Metric {
             Self::FamilyTop => ratio(counts.family_top, counts.weak),
             Self::FamilyAny => ratio(counts.family_any, counts.weak),
             Self::PairAccuracy => ratio(counts.pairs_right, counts.pairs),
+            Self::PairRanking => ratio(counts.ranked_halves, 2 * counts.comparisons),
+            Self::ClassNamed => ratio(counts.class_named, counts.weak),
             Self::LineTop => ratio(counts.line_top, counts.found_with_line),
             Self::LineAny => ratio(counts.line_any, counts.found_with_line),
             Self::Accuracy => ratio(right(counts), counts.rows()),

@@ -42,6 +42,13 @@ impl Prediction {
         self.findings.iter().reduce(|top, next| if next.confidence > top.confidence { next } else { top })
     }
 
+    /// The class with the highest score, the first of equals; without scores that of the top finding.
+    #[must_use]
+    pub fn likeliest_class(&self) -> Option<&str> {
+        let best = self.scores.iter().reduce(|best, next| if next.1 > best.1 { next } else { best });
+        best.map(|(cwe, _)| cwe.as_str()).or_else(|| self.top().map(|finding| finding.cwe.as_str()))
+    }
+
     /// The probability that the row is vulnerable, 0 to 1: the one given, else the highest score, else the confidence
     /// of the top finding, else 0.
     #[must_use]

@@ -80,6 +80,10 @@ fn every_metric_comes_out_as_by_hand() {
         (Metric::FamilyTop, 2.0 / 4.0),
         (Metric::FamilyAny, 3.0 / 4.0),
         (Metric::PairAccuracy, 1.0 / 3.0),
+        // a .7 against b .2, c .8 against d .6, e 0 against f .9.
+        (Metric::PairRanking, 2.0 / 3.0),
+        // a by its scores, g by its finding.
+        (Metric::ClassNamed, 2.0 / 4.0),
         // a and c are found and have a line; the top finding of c is three lines away.
         (Metric::LineTop, 1.0 / 2.0),
         (Metric::LineAny, 1.0),
@@ -132,6 +136,7 @@ fn flagging_everything_scores_two_thirds_and_is_worth_nothing() {
     assert_eq!(overall.value(Metric::Difference), Some(0.0));
     assert_eq!(overall.value(Metric::MatchedDifference), Some(0.0));
     assert_eq!(overall.value(Metric::PairAccuracy), Some(0.0));
+    assert_eq!(overall.value(Metric::PairRanking), Some(0.5));
     assert_eq!(overall.value(Metric::Accuracy), Some(0.5));
     assert_eq!(overall.value(Metric::CalibrationError), Some(0.5));
     // Every group is alike, so no resample differs.
@@ -150,6 +155,7 @@ fn without_safe_rows_what_needs_them_is_undefined() {
         Metric::MatchedFalsePositiveRate,
         Metric::MatchedDifference,
         Metric::PairAccuracy,
+        Metric::PairRanking,
     ];
     for metric in needs_safe {
         assert_eq!(evaluation.overall.value(metric), None, "{metric:?}");

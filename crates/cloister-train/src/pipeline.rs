@@ -3,7 +3,7 @@
 use crate::{Arguments, Step};
 use burn::module::Module;
 use burn::tensor::Device;
-use cloister_data::{Dataset, NO_WEAKNESS, Pair, Pattern, Row, Split, rows};
+use cloister_data::{Dataset, NO_WEAKNESS, Pair, Pattern, Row, Split, batch, rows};
 use cloister_engine::{PromptTemplate, Tokenizer};
 use cloister_package::fs::update_manifest;
 use cloister_package::{CorpusEntry, DatasetEntry, Figure, Training};
@@ -36,8 +36,11 @@ struct Places {
 /// Runs one step, or all.
 pub fn run(arguments: &Arguments) -> Result<(), TrainError> {
     let recipe = Recipe::read(&arguments.recipe)?;
-    let dataset = Dataset::read(&arguments.dataset)?;
+    let mut dataset = Dataset::read(&arguments.dataset)?;
     cloister_data::check(&dataset)?;
+    // The shipped model can be made again after the data has grown. Its baseline learns from the same rows.
+    dataset.pairs.retain(|pair| batch(&pair.id) <= recipe.finetune.data_batches);
+    dataset.safe.retain(|snippet| batch(&snippet.id) <= recipe.finetune.data_batches);
     let places = Places {
         corpus: arguments.work.join("corpus"),
         pretrain: arguments.work.join("pretrain"),

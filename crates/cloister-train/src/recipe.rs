@@ -71,6 +71,8 @@ pub struct Finetune {
     pub line_label_weight: f64,
     /// Weight of the twins' margin loss beside the answer's.
     pub margin_weight: f64,
+    /// Batches of the data set that are learned from and calibrated on: later ones came after the model.
+    pub data_batches: u32,
     /// Share of batches' items that are authored pairs.
     pub authored_share: f64,
     /// Share that are patterns in real functions.

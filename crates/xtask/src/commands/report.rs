@@ -21,13 +21,15 @@ pub struct Options {
 }
 
 /// The columns of the table: the key in `cloister eval`'s JSON, and the heading.
-const METRICS: [(&str, &str); 9] = [
+const METRICS: [(&str, &str); 11] = [
     ("recall", "recall"),
     ("false_positive_rate", "false positives"),
     ("difference", "R − FPR"),
     ("pair_accuracy", "pairs"),
+    ("pair_ranking", "pairs ranked"),
     ("exact_top", "exact CWE"),
     ("family_top", "family"),
+    ("class_named", "class named"),
     ("line_top", "line ±1"),
     ("f1", "F1"),
     ("calibration_error", "ECE"),
@@ -89,8 +91,9 @@ were never trained on; `held-out` are the groups of our own data set that gave n
 intervals by group, 2000 resamples. Balanced pairs flatter F1: flagging everything scores .667.
 
 *Pairs*: the weak half flagged and its fixed twin not. *Exact CWE* and *family*: the top finding's class, over all weak
-rows. *Line ±1*: of the weak rows that were flagged. *TF-IDF*: words and word pairs with logistic regression, fitted on
-the training split of the same data set.
+rows. *Line ±1*: of the weak rows that were flagged. Two need no threshold: *pairs ranked*, the weak half likelier to be
+weak than its twin (.50 for whoever guesses), and *class named*, the likeliest class of a weak row, flagged or not.
+*TF-IDF*: words and word pairs with logistic regression, fitted on the training split of the same data set.
 ";
 
 /// The results of every system, the model's first.

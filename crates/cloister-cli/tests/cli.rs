@@ -1,5 +1,8 @@
 //! The program from outside: what it prints, where, and how it exits.
 
+// clippy.toml allows this in tests, and does not see that their helpers are a part of them.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use cloister_engine::{AnalyzeOptions, Backend, Engine, SourceFile, Unobserved};

@@ -1,5 +1,8 @@
 //! The tokenizer reads code as code, and nothing is lost.
 
+// clippy.toml allows this in tests, and does not see that their helpers are a part of them.
+#![allow(clippy::unwrap_used)]
+
 use cloister_engine::{PromptTemplate, Tokenizer};
 use cloister_package::testing;
 use proptest::prelude::*;

@@ -1,5 +1,8 @@
 //! The forward pass against PyTorch's, on the fixtures of `tests/fixtures/codegen` (see the script there).
 
+// clippy.toml allows this in tests, and does not see that their helpers are a part of them.
+#![allow(clippy::unwrap_used)]
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cloister_model::{CodeGenBuilder, KvCache, Positions, import::hugging_face, named_tensors};
 use cloister_parity::{Fixture, cached_delta, plain_delta};

@@ -1,5 +1,8 @@
 //! Every fault that a package can have gives its own error, which names the file.
 
+// clippy.toml allows this in tests, and does not see that their helpers are a part of them.
+#![allow(clippy::unwrap_used)]
+
 use burn::tensor::Device;
 use cloister_model::ModelError;
 use cloister_package::writer::PackageFiles;

@@ -3,6 +3,9 @@
 //!
 //! `UPDATE_FIXTURES=1 cargo test -p cloister-package --test hostile_folder` writes the folder anew.
 
+// clippy.toml allows this in tests, and does not see that their helpers are a part of them.
+#![allow(clippy::unwrap_used)]
+
 use burn::tensor::Device;
 use cloister_model::CodeGenConfig;
 use cloister_package::writer::{PackageFiles, build_package};

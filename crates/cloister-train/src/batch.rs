@@ -84,7 +84,7 @@ impl Sources<'_> {
             if rng.random_bool(0.1)
                 && let Some(snippet) = self.safe.choose(rng)
             {
-                let windows = maker.windows(&snippet.code, &[], maker.none)?;
+                let windows = maker.windows(&snippet.code, &[], maker.answers.none)?;
                 return Ok(windows.into_iter().map(|(_, example)| alone(example)).collect());
             }
             return self.pairs.choose(rng).map_or(Ok(Vec::new()), |pair| maker.pair(pair, settings.rename_share, rng));

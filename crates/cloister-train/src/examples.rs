@@ -2,6 +2,7 @@
 
 use crate::TrainError;
 use crate::corpus::CorpusUnit;
+use crate::finetune::Answers;
 use cloister_data::{Pair, Pattern, insert, rename_twins, weak_lines};
 use cloister_engine::{PromptTemplate, Tokenizer};
 use cloister_source::{Limits, WindowOptions, analyse_source, windows};
@@ -45,8 +46,8 @@ pub struct ExampleMaker {
     pub template: PromptTemplate,
     /// Index of each label, "none" included.
     pub labels: BTreeMap<String, usize>,
-    /// Index of "none".
-    pub none: usize,
+    /// The token that answers each label.
+    pub answers: Answers,
     /// Tokens of the context.
     pub context: usize,
 }
@@ -68,7 +69,7 @@ impl ExampleMaker {
                 let (numbers, line_ends): (Vec<u32>, Vec<usize>) =
                     own.map(|(line, position)| (line.number, *position)).unzip();
                 let weak: Vec<usize> = (0..numbers.len()).filter(|index| weak.contains(&numbers[*index])).collect();
-                let label = if weak.is_empty() { self.none } else { label };
+                let label = if weak.is_empty() { self.answers.none } else { label };
                 made.push((unit.name.clone(), Example { ids: prompt.ids, label, line_ends, weak }));
             }
         }
@@ -92,7 +93,7 @@ impl ExampleMaker {
             examples.extend(twin.map(|index| fixed.remove(index).1));
             // A unit that the fix leaves alone is the same text twice.
             examples.dedup_by(|b, a| a.ids == b.ids);
-            let twins = examples.len() == 2 && examples[0].label != self.none;
+            let twins = examples.len() == 2 && examples[0].label != self.answers.none;
             items.push(Item { examples, twins });
         }
         items.extend(fixed.into_iter().map(|(_, example)| Item { examples: vec![example], twins: false }));
@@ -117,7 +118,7 @@ impl ExampleMaker {
         let own = host.context + pattern.imports.len();
         let weak: Vec<usize> = made.lines.iter().map(|line| *line as usize - 1 - pattern.imports.len()).collect();
         let mut examples = Vec::with_capacity(2);
-        for (text, label, weak) in [(&made.weak, label, weak), (&made.safe, self.none, Vec::new())] {
+        for (text, label, weak) in [(&made.weak, label, weak), (&made.safe, self.answers.none, Vec::new())] {
             let prompt = self.template.prompt(&self.tokenizer, &format!("{context}{text}"))?;
             if prompt.ids.len() > self.context {
                 return Ok(None);
@@ -137,6 +138,6 @@ impl ExampleMaker {
             return Ok(None);
         }
         let line_ends = prompt.line_ends[host.context..].to_vec();
-        Ok(Some(Example { ids: prompt.ids, label: self.none, line_ends, weak: Vec::new() }))
+        Ok(Some(Example { ids: prompt.ids, label: self.answers.none, line_ends, weak: Vec::new() }))
     }
 }

@@ -37,17 +37,16 @@ pub fn run(
     model: &CodeGen,
     held_out: &HeldOut,
     maker: &ExampleMaker,
-    answers: &Answers,
     training: Training,
     tokenizer: &[u8],
     folder: &Path,
-    device: &Device,
 ) -> Result<(), TrainError> {
+    let (answers, device) = (&maker.answers, &model.wte.val().device());
     let (calibration, limit) = calibrate(model, held_out, answers, device)?;
     let text = |text: &str| -> Result<TokenText, TrainError> {
         Ok(TokenText { text: text.into(), tokens: maker.tokenizer.encode(text)?.ids })
     };
-    let windows = maker.windows(SELF_TEST, &[], maker.none)?;
+    let windows = maker.windows(SELF_TEST, &[], maker.answers.none)?;
     let prompt = windows.into_iter().next().map(|(_, example)| example.ids).unwrap_or_default();
     let mut labels: Vec<(&String, &usize)> = maker.labels.iter().collect();
     labels.sort_by_key(|(_, index)| **index);

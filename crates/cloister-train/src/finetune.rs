@@ -34,10 +34,10 @@ pub fn run(
     sources: &Sources,
     valid: &[Item],
     maker: &ExampleMaker,
-    answers: &Answers,
     folder: &Path,
     device: &Device,
 ) -> Result<(), TrainError> {
+    let answers = &maker.answers;
     device.seed(recipe.seed + 1);
     let mut trainer = Trainer::start(folder, &recipe.finetune.stage, initial)?;
     let mut current: (usize, Vec<Vec<Item>>) = (usize::MAX, Vec::new());

@@ -96,7 +96,7 @@ fn pretrain_model(recipe: &Recipe, places: &Places) -> Result<(), TrainError> {
     pretrain::run(recipe, &train, &valid, &places.pretrain, &Device::flex().autodiff())
 }
 
-fn maker(recipe: &Recipe, dataset: &Dataset, places: &Places) -> Result<(ExampleMaker, Answers), TrainError> {
+fn maker(recipe: &Recipe, dataset: &Dataset, places: &Places) -> Result<ExampleMaker, TrainError> {
     let tokenizer = Tokenizer::from_bytes(&tokenizer_bytes(places)?)?;
     let template = PromptTemplate::new(&tokenizer, &recipe.prompt.prefix, &recipe.prompt.suffix)?;
     let labels = labels(dataset);
@@ -110,8 +110,8 @@ fn maker(recipe: &Recipe, dataset: &Dataset, places: &Places) -> Result<(Example
     }
     let none = labels.iter().position(|label| label == NO_WEAKNESS).unwrap_or(0);
     let labels: BTreeMap<String, usize> = labels.into_iter().zip(0..).collect();
-    let maker = ExampleMaker { tokenizer, template, labels, none, context: recipe.model.n_positions };
-    Ok((maker, Answers { tokens: answers, none }))
+    let answers = Answers { tokens: answers, none };
+    Ok(ExampleMaker { tokenizer, template, labels, answers, context: recipe.model.n_positions })
 }
 
 /// The authored groups of a split, as items without renaming.
@@ -123,7 +123,7 @@ fn authored(dataset: &Dataset, split: Split, maker: &ExampleMaker) -> Result<Vec
         items.extend(maker.pair(pair, 0.0, &mut rng)?);
     }
     for snippet in dataset.safe.iter().filter(|snippet| groups.contains(&snippet.id)) {
-        for (_, example) in maker.windows(&snippet.code, &[], maker.none)? {
+        for (_, example) in maker.windows(&snippet.code, &[], maker.answers.none)? {
             items.push(Item { examples: vec![example], twins: false });
         }
     }
@@ -135,7 +135,7 @@ fn groups_of(dataset: &Dataset, split: Split) -> Result<HashSet<String>, TrainEr
 }
 
 fn finetune_model(recipe: &Recipe, dataset: &Dataset, places: &Places) -> Result<(), TrainError> {
-    let (maker, answers) = maker(recipe, dataset, places)?;
+    let maker = maker(recipe, dataset, places)?;
     let train = groups_of(dataset, Split::Train)?;
     let units = corpus::read_units(&places.corpus.join("units.jsonl"))?;
     let mut patterns: BTreeMap<&str, Vec<&Pattern>> = BTreeMap::new();
@@ -151,7 +151,7 @@ fn finetune_model(recipe: &Recipe, dataset: &Dataset, places: &Places) -> Result
     let device = Device::flex().autodiff();
     let initial = optimise::finished(&places.pretrain, &recipe.model, &device)?;
     let valid = authored(dataset, Split::Valid, &maker)?;
-    finetune::run(recipe, initial, &sources, &valid, &maker, &answers, &places.finetune, &device)
+    finetune::run(recipe, initial, &sources, &valid, &maker, &places.finetune, &device)
 }
 
 /// Functions of a length that leaves room for a pattern, and for many rows in a batch.
@@ -165,7 +165,7 @@ fn export_package(
     dataset: &Dataset,
     places: &Places,
 ) -> Result<(), TrainError> {
-    let (maker, answers) = maker(recipe, dataset, places)?;
+    let maker = maker(recipe, dataset, places)?;
     let device = Device::flex();
     let model = optimise::finished(&places.finetune, &recipe.model, &device)?.valid();
     let mut hosts: Vec<CorpusUnit> = corpus::read_units(&places.corpus.join("units.jsonl"))?;
@@ -184,7 +184,7 @@ fn export_package(
     let held_out = HeldOut { authored: &authored, ordinary: &ordinary };
     let training = provenance(recipe, dataset, &CorpusList::read(&arguments.corpus)?)?;
     let bytes = tokenizer_bytes(places)?;
-    export::run(recipe, &model, &held_out, &maker, &answers, training, &bytes, &arguments.output, &device)
+    export::run(recipe, &model, &held_out, &maker, training, &bytes, &arguments.output)
 }
 
 fn provenance(recipe: &Recipe, dataset: &Dataset, list: &CorpusList) -> Result<Training, TrainError> {

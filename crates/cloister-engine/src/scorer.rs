@@ -82,7 +82,7 @@ impl Scorer {
         Ok(RawScore { logits: logits.to_vec(), lines: softmax(lines) })
     }
 
-    /// The final hidden states of the tokens behind the prefix, [1, len, d].
+    /// The final hidden states of the tokens behind the prefix, `[1, len, d]`.
     async fn prefill(&self, tokens: &[u32]) -> Result<Tensor<3>, EngineError> {
         let mut cache = self.prefix.clone();
         let mut chunks = tokens.chunks(CHUNK).peekable();

@@ -1,6 +1,6 @@
 //! Named tensors in and out of the model.
 //!
-//! The names are Hugging Face's without the `transformer.` prefix. Matrices are stored as [in, out], the fused
+//! The names are Hugging Face's without the `transformer.` prefix. Matrices are stored as `[in, out]`, the fused
 //! projection as queries, keys, values, and the rotating dimensions of each head with the even ones first: this is the
 //! layout of every Cloister package. [`crate::import`] makes it from the reference's.
 

@@ -25,7 +25,7 @@ pub struct Fixture {
     bytes: Vec<u8>,
 }
 
-/// Input ids [batch · len], left padding [batch], expected logits [batch · len · vocab].
+/// Input ids `[batch · len]`, left padding `[batch]`, expected logits `[batch · len · vocab]`.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// Token ids.

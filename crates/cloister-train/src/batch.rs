@@ -117,7 +117,7 @@ fn alone(example: Example) -> Item {
 
 /// Examples padded to one length, as flat arrays.
 pub struct Padded {
-    /// [rows · len].
+    /// `[rows · len]`.
     pub ids: Vec<i32>,
     /// Rows.
     pub rows: usize,
@@ -137,13 +137,13 @@ pub struct Padded {
     pub end_weights: Vec<f32>,
     /// Rows with weak lines.
     pub pointed: Vec<i32>,
-    /// Flat indices of the line ends of the pointed rows, [pointed · lines], padded with the row's last token.
+    /// Flat indices of the line ends of the pointed rows, `[pointed · lines]`, padded with the row's last token.
     pub line_ends: Vec<i32>,
     /// Lines of a pointed row, padding included.
     pub lines: usize,
-    /// Target distribution over the lines, [pointed · lines]; padding has weight 0.
+    /// Target distribution over the lines, `[pointed · lines]`; padding has weight 0.
     pub targets: Vec<f32>,
-    /// 0 for a line, a large negative number for padding, [pointed · lines].
+    /// 0 for a line, a large negative number for padding, `[pointed · lines]`.
     pub mask: Vec<f32>,
 }
 

@@ -116,7 +116,7 @@ fn loss(
     Ok(total)
 }
 
-/// log p(weak) − log p(none) for each row of label logits [rows, labels]: [rows].
+/// log p(weak) − log p(none) for each row of label logits `[rows, labels]`: `[rows]`.
 fn log_odds(logits: Tensor<2>, none: usize, device: &Device) -> Tensor<1> {
     let [rows, labels] = logits.dims();
     let hide: Vec<f32> = (0..labels).map(|label| if label == none { -1e30 } else { 0.0 }).collect();

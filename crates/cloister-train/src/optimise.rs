@@ -81,7 +81,7 @@ impl Trainer {
 
     /// One step of the optimiser over so many tokens; logs and saves as it is due.
     ///
-    /// `parts` are shares of the batch that sum to 1, each with what computes its loss [1]. Each runs on a thread of its
+    /// `parts` are shares of the batch that sum to 1, each with what computes its loss `[1]`. Each runs on a thread of its
     /// own: most elementwise operations of the CPU backend are serial, so this is what keeps the cores busy.
     ///
     /// # Errors

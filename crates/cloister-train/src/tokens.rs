@@ -39,7 +39,7 @@ pub fn write(
     std::fs::write(path, bytes).map_err(at(path))
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// [`TrainError::Missing`] where it is not there.

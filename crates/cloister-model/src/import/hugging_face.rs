@@ -74,7 +74,7 @@ fn gather_rows(values: &[f32], rows: &[usize], width: usize) -> Vec<f32> {
     rows.iter().flat_map(|row| values[row * width..(row + 1) * width].iter().copied()).collect()
 }
 
-/// [rows, columns] to [columns, rows].
+/// `[rows, columns]` to `[columns, rows]`.
 fn transpose(values: &[f32], rows: usize, columns: usize) -> TensorData {
     let mut out = Vec::with_capacity(values.len());
     for column in 0..columns {

@@ -4,7 +4,7 @@ use super::{linear::Linear, rotary::Positions};
 use burn::module::Module;
 use burn::tensor::{Tensor, activation::softmax};
 
-/// The keys and values of the tokens already seen, a pair per block, each [batch, heads, tokens, head_dim].
+/// The keys and values of the tokens already seen, a pair per block, each `[batch, heads, tokens, head_dim]`.
 ///
 /// Cloning is cheap: tensors share their buffers. A prompt's prefix can so be prefilled once and used many times.
 #[derive(Debug, Clone, Default)]
@@ -48,9 +48,9 @@ impl KvCache {
 /// Multi-head causal self-attention. No biases, as in the reference.
 #[derive(Module, Debug)]
 pub struct CausalSelfAttention {
-    /// Queries, then keys, then values, each with heads in plain order: [d, 3d].
+    /// Queries, then keys, then values, each with heads in plain order: `[d, 3d]`.
     pub qkv_proj: Linear,
-    /// [d, d].
+    /// `[d, d]`.
     pub out_proj: Linear,
     #[module(skip)]
     n_head: usize,
@@ -62,7 +62,7 @@ impl CausalSelfAttention {
         Self { qkv_proj, out_proj, n_head }
     }
 
-    /// [batch, len, d] to [batch, len, d]; `cache` is a cache and this block's place in it.
+    /// `[batch, len, d]` to `[batch, len, d]`; `cache` is a cache and this block's place in it.
     pub fn forward(&self, x: Tensor<3>, positions: &Positions, cache: Option<(&mut KvCache, usize)>) -> Tensor<3> {
         let [batch, len, d] = x.dims();
         let head_dim = d / self.n_head;

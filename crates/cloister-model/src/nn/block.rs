@@ -17,14 +17,14 @@ pub struct Block {
     pub ln_1: LayerNorm,
     /// The attention branch.
     pub attn: CausalSelfAttention,
-    /// Into the feed-forward layer, [d, inner].
+    /// Into the feed-forward layer, `[d, inner]`.
     pub fc_in: Linear,
-    /// Out of it, [inner, d].
+    /// Out of it, `[inner, d]`.
     pub fc_out: Linear,
 }
 
 impl Block {
-    /// [batch, len, d] to [batch, len, d]; `cache` is a cache and this block's place in it.
+    /// `[batch, len, d]` to `[batch, len, d]`; `cache` is a cache and this block's place in it.
     pub fn forward(&self, x: Tensor<3>, positions: &Positions, cache: Option<(&mut KvCache, usize)>) -> Tensor<3> {
         let h = self.ln_1.forward(x.clone());
         let attended = self.attn.forward(h.clone(), positions, cache);

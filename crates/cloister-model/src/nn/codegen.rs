@@ -18,13 +18,13 @@ use burn::tensor::{
 /// CodeGen: embedding, parallel blocks, final norm and an untied language-model head with bias.
 #[derive(Module, Debug)]
 pub struct CodeGen {
-    /// Token embedding, [vocab, d]. Not scaled, and there are no learned positions.
+    /// Token embedding, `[vocab, d]`. Not scaled, and there are no learned positions.
     pub wte: Param<Tensor<2>>,
     /// The blocks.
     pub h: Vec<Block>,
     /// The norm before the head.
     pub ln_f: LayerNorm,
-    /// [d, vocab], with bias.
+    /// `[d, vocab]`, with bias.
     pub lm_head: Linear,
     /// Present where the configuration has `line_pointer_dim`.
     pub line_pointer: Option<LinePointer>,
@@ -92,14 +92,14 @@ impl CodeGen {
     /// Final hidden states of a sequence, without a cache: the path of training.
     ///
     /// # Shapes
-    /// - ids: [batch, len], positions for `len` tokens
-    /// - output: [batch, len, d], after the final norm
+    /// - ids: `[batch, len]`, positions for `len` tokens
+    /// - output: `[batch, len, d]`, after the final norm
     pub fn forward(&self, ids: Tensor<2, Int>, positions: &Positions) -> Tensor<3> {
         self.run(ids, positions, None)
     }
 
-    /// Reads `ids` [batch, len] behind what the cache holds, extends the cache and returns the final hidden states of
-    /// the new tokens, [batch, len, d].
+    /// Reads `ids` `[batch, len]` behind what the cache holds, extends the cache and returns the final hidden states of
+    /// the new tokens, `[batch, len, d]`.
     ///
     /// # Errors
     /// [`ModelError::ContextOverflow`] where cached and new tokens exceed the context.
@@ -110,7 +110,7 @@ impl CodeGen {
         Ok(hidden)
     }
 
-    /// Reads one more token per row, `ids` [batch], and returns the logits of the next, [batch, vocab].
+    /// Reads one more token per row, `ids` `[batch]`, and returns the logits of the next, `[batch, vocab]`.
     ///
     /// # Errors
     /// [`ModelError::ContextOverflow`] where the context is full.
@@ -119,7 +119,7 @@ impl CodeGen {
         Ok(self.logits(hidden).squeeze_dim::<2>(1))
     }
 
-    /// Logits over the whole vocabulary: [batch, len, d] to [batch, len, vocab].
+    /// Logits over the whole vocabulary: `[batch, len, d]` to `[batch, len, vocab]`.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
         self.lm_head.forward(hidden)
     }
@@ -162,7 +162,7 @@ pub struct LabelHead {
 }
 
 impl LabelHead {
-    /// [rows, d] to [rows, labels].
+    /// `[rows, d]` to `[rows, labels]`.
     pub fn forward(&self, hidden: Tensor<2>) -> Tensor<2> {
         linear(hidden, self.weight.clone(), self.bias.clone())
     }

@@ -6,9 +6,9 @@ use burn::tensor::{Device, Tensor, module::layer_norm};
 /// Layer normalisation over the last dimension.
 #[derive(Module, Debug)]
 pub struct LayerNorm {
-    /// Gain, [d].
+    /// Gain, `[d]`.
     pub weight: Param<Tensor<1>>,
-    /// Offset, [d].
+    /// Offset, `[d]`.
     pub bias: Param<Tensor<1>>,
     #[module(skip)]
     epsilon: f64,
@@ -20,12 +20,12 @@ impl LayerNorm {
         Self::from_tensors(Tensor::ones([d], device), Tensor::zeros([d], device), epsilon)
     }
 
-    /// From given parameters, each [d].
+    /// From given parameters, each `[d]`.
     pub fn from_tensors(weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Self {
         Self { weight: Param::from_tensor(weight), bias: Param::from_tensor(bias), epsilon }
     }
 
-    /// [.., d] to [.., d].
+    /// `[.., d]` to `[.., d]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         layer_norm(x, self.weight.val(), Some(self.bias.val()), self.epsilon)
     }

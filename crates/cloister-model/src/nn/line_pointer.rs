@@ -10,9 +10,9 @@ use burn::tensor::Tensor;
 /// The final state has read everything; the state at a line's end has read that line and all before it.
 #[derive(Module, Debug)]
 pub struct LinePointer {
-    /// [d, p].
+    /// `[d, p]`.
     pub query: Linear,
-    /// [d, p].
+    /// `[d, p]`.
     pub key: Linear,
 }
 
@@ -20,8 +20,8 @@ impl LinePointer {
     /// Scores of candidate positions.
     ///
     /// # Shapes
-    /// - last: [batch, d], candidates: [batch, n, d]
-    /// - output: [batch, n], to be put through a softmax over the real candidates
+    /// - last: `[batch, d]`, candidates: `[batch, n, d]`
+    /// - output: `[batch, n]`, to be put through a softmax over the real candidates
     pub fn forward(&self, last: Tensor<2>, candidates: Tensor<3>) -> Tensor<2> {
         let query = self.query.forward(last).unsqueeze_dim::<3>(2);
         let key = self.key.forward(candidates);

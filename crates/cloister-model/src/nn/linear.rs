@@ -6,9 +6,9 @@ use burn::tensor::{Device, Distribution, Tensor, module::linear};
 /// y = x·W + b.
 #[derive(Module, Debug)]
 pub struct Linear {
-    /// [d_in, d_out]: the transpose of PyTorch's, so that the product needs no transposition.
+    /// `[d_in, d_out]`: the transpose of PyTorch's, so that the product needs no transposition.
     pub weight: Param<Tensor<2>>,
-    /// [d_out].
+    /// `[d_out]`.
     pub bias: Option<Param<Tensor<1>>>,
 }
 
@@ -21,7 +21,7 @@ impl Linear {
         )
     }
 
-    /// From given parameters: weight [d_in, d_out], bias [d_out].
+    /// From given parameters: weight `[d_in, d_out]`, bias `[d_out]`.
     pub fn from_tensors(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
         Self { weight: Param::from_tensor(weight), bias: bias.map(Param::from_tensor) }
     }

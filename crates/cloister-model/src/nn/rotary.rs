@@ -79,12 +79,12 @@ impl Positions {
         self.len == 0
     }
 
-    /// What is added to the attention scores, [batch or 1, 1, len, past + len].
+    /// What is added to the attention scores, `[batch or 1, 1, len, past + len]`.
     pub(crate) fn bias(&self) -> Tensor<4> {
         self.bias.clone()
     }
 
-    /// Rotates the leading dimensions of each head of `x` [batch, heads, len, head_dim].
+    /// Rotates the leading dimensions of each head of `x` `[batch, heads, len, head_dim]`.
     ///
     /// The reference rotates the pairs (0,1), (2,3), …; here the import has put the even ones first, so that the pairs
     /// are (i, i + half) and need no strided access. Queries and keys are reordered alike, so the scores are the same.

@@ -16,10 +16,11 @@ pub enum Split {
     Test,
 }
 
-/// Assigns groups, given as (stratum, id), the stratum being class and batch: in each a fifth to test and a tenth to valid, at least one of each where
-/// the stratum has three, chosen by the order of the ids' hashes.
+/// Assigns groups, given as (stratum, id), the stratum being class and batch: in each a fifth to test and a tenth to
+/// valid, at least one of each where the stratum has three, chosen by the order of the ids' hashes.
 ///
-/// By class and not over all, because with a dozen groups a class a plain hash would leave some classes without a test group.
+/// By class and not over all, because with a dozen groups a class a plain hash would leave some classes without a test
+/// group.
 pub fn assign<'a, S: Ord>(groups: impl IntoIterator<Item = (S, &'a str)>) -> BTreeMap<String, Split> {
     let mut strata: BTreeMap<S, Vec<([u8; 32], &str)>> = BTreeMap::new();
     for (stratum, id) in groups {

@@ -18,7 +18,14 @@ pub struct Inserted {
     pub safe: String,
 }
 
-/// Inserts `pattern` into `host`, the text of one function (decorators and context lines may stand before it).
+/// How often the statements of a pattern are spread over the host instead of following each other.
+const SPREAD: f64 = 0.6;
+
+/// At most so many statements of the host stand between two of a pattern's.
+const GAP: usize = 3;
+
+/// Inserts `pattern` into `host`, the text of one function (decorators and context lines may stand before it). Where both
+/// forms have as many statements, those are often spread over the host's, so that a flow has to be followed.
 ///
 /// `None` where the host does not parse, holds no function, or has no name that could carry data from outside; or where
 /// the result would not parse (an `await` in a function that is not async, say).
@@ -26,9 +33,11 @@ pub fn insert(pattern: &Pattern, host: &str, rng: &mut impl Rng) -> Option<Inser
     let parsed = ruff_python_parser::parse_module(host).ok()?;
     let function = last_function(&parsed.syntax().body)?;
     let starts = line_starts(host);
-    let mut places = Vec::new();
-    collect_places(&function.body, host, &starts, &mut places);
-    let place = *places.choose(rng)?;
+    let mut blocks = Vec::new();
+    collect_places(&function.body, host, &starts, &mut blocks);
+    let all: Vec<(&[Place], usize)> =
+        blocks.iter().flat_map(|block| (0..block.len()).map(move |index| (block.as_slice(), index))).collect();
+    let &(block, index) = all.choose(rng)?;
 
     let parameters: Vec<String> = function
         .parameters
@@ -36,7 +45,7 @@ pub fn insert(pattern: &Pattern, host: &str, rng: &mut impl Rng) -> Option<Inser
         .map(|parameter| parameter.name().to_string())
         .filter(|name| name != "self" && name != "cls")
         .collect();
-    let names = local_names(function, &starts, place.line);
+    let names = local_names(function, &starts, block[index].line);
     let variables = if parameters.is_empty() { &names.stored_before } else { &parameters };
     let first = variables.choose(rng)?;
     let second = variables.choose(rng)?;
@@ -44,24 +53,62 @@ pub fn insert(pattern: &Pattern, host: &str, rng: &mut impl Rng) -> Option<Inser
     taken.extend(parameters.iter().cloned());
     let bound = pattern.bind([first, second], &taken, rng);
 
-    let lines: Vec<&str> = host.lines().collect();
-    let compose = |template: &str| {
-        let filled = fill(template, &bound);
-        let body: Vec<String> =
-            filled.trim_matches('\n').lines().map(|line| format!("{:1$}{line}", "", place.indent)).collect();
-        let mut out: Vec<&str> = pattern.imports.iter().map(String::as_str).collect();
-        out.extend(&lines[..place.line]);
-        out.extend(body.iter().map(String::as_str));
-        out.extend(&lines[place.line..]);
-        let text = out.join("\n") + "\n";
-        ruff_python_parser::parse_module(&text).ok().map(|_| text)
-    };
-    let offset = (pattern.imports.len() + place.line) as u32;
-    Some(Inserted {
-        weak: compose(&pattern.weak)?,
-        lines: pattern.weak_lines.iter().map(|line| line + offset).collect(),
-        safe: compose(&pattern.safe)?,
-    })
+    let [weak, safe] = [&pattern.weak, &pattern.safe].map(|template| fill(template, &bound));
+    let (weak, safe) = (weak.trim_matches('\n'), safe.trim_matches('\n'));
+    let [mut weak_starts, mut safe_starts] = [weak, safe].map(statement_starts);
+    if weak_starts.len() != safe_starts.len() || !rng.random_bool(SPREAD) {
+        (weak_starts, safe_starts) = (vec![0], vec![0]);
+    }
+    let mut at = index;
+    let places: Vec<Place> = (0..weak_starts.len())
+        .map(|statement| {
+            if statement > 0 {
+                at = (at + rng.random_range(0..=GAP)).min(block.len() - 1);
+            }
+            block[at]
+        })
+        .collect();
+
+    let host: Vec<&str> = host.lines().collect();
+    let (weak, numbers) = compose(pattern, &host, weak, &weak_starts, &places);
+    let (safe, _) = compose(pattern, &host, safe, &safe_starts, &places);
+    ruff_python_parser::parse_module(&weak).ok()?;
+    ruff_python_parser::parse_module(&safe).ok()?;
+    let lines = pattern.weak_lines.iter().map(|line| numbers.get(*line as usize - 1).copied());
+    Some(Inserted { weak, lines: lines.collect::<Option<_>>()?, safe })
+}
+
+/// The 0-based lines at which the statements of a form begin; one statement where it cannot be told.
+fn statement_starts(form: &str) -> Vec<usize> {
+    let Ok(parsed) = ruff_python_parser::parse_module(form) else { return vec![0] };
+    let lines = line_starts(form);
+    let mut starts: Vec<usize> =
+        parsed.syntax().body.iter().map(|stmt| line_of(&lines, stmt.start().to_usize())).collect();
+    // Two statements on one line stay together, and what stands before the first belongs to it.
+    starts.dedup();
+    if let Some(first) = starts.first_mut() {
+        *first = 0;
+    }
+    if starts.is_empty() { vec![0] } else { starts }
+}
+
+/// The host with each statement of `form` before its place, and the 1-based number of each line of `form` in it.
+fn compose(pattern: &Pattern, host: &[&str], form: &str, starts: &[usize], places: &[Place]) -> (String, Vec<u32>) {
+    let form: Vec<&str> = form.lines().collect();
+    let mut out: Vec<String> = pattern.imports.clone();
+    let mut numbers = Vec::with_capacity(form.len());
+    let mut done = 0;
+    for (statement, place) in places.iter().enumerate() {
+        out.extend(host[done..place.line].iter().map(ToString::to_string));
+        done = place.line;
+        let end = starts.get(statement + 1).copied().unwrap_or(form.len());
+        for line in &form[starts[statement]..end] {
+            out.push(format!("{:1$}{line}", "", place.indent));
+            numbers.push(out.len() as u32);
+        }
+    }
+    out.extend(host[done..].iter().map(ToString::to_string));
+    (out.join("\n") + "\n", numbers)
 }
 
 /// Before which 0-based line to insert, and how far to indent.
@@ -88,8 +135,9 @@ fn line_of(starts: &[usize], offset: usize) -> usize {
     starts.partition_point(|start| *start <= offset) - 1
 }
 
-/// The start of every statement that begins its line, in this body and the ones inside it.
-fn collect_places(body: &[Stmt], host: &str, starts: &[usize], places: &mut Vec<Place>) {
+/// The start of every statement that begins its line, in this body and the ones inside it, by body.
+fn collect_places(body: &[Stmt], host: &str, starts: &[usize], blocks: &mut Vec<Vec<Place>>) {
+    let mut places = Vec::new();
     for stmt in body {
         let offset = match stmt {
             // A decorated definition starts at its first decorator.
@@ -105,18 +153,19 @@ fn collect_places(body: &[Stmt], host: &str, starts: &[usize], places: &mut Vec<
         }
         match stmt {
             Stmt::If(s) => {
-                collect_places(&s.body, host, starts, places);
+                collect_places(&s.body, host, starts, blocks);
                 for clause in &s.elif_else_clauses {
-                    collect_places(&clause.body, host, starts, places);
+                    collect_places(&clause.body, host, starts, blocks);
                 }
             }
-            Stmt::For(s) => collect_places(&s.body, host, starts, places),
-            Stmt::While(s) => collect_places(&s.body, host, starts, places),
-            Stmt::With(s) => collect_places(&s.body, host, starts, places),
-            Stmt::Try(s) => collect_places(&s.body, host, starts, places),
+            Stmt::For(s) => collect_places(&s.body, host, starts, blocks),
+            Stmt::While(s) => collect_places(&s.body, host, starts, blocks),
+            Stmt::With(s) => collect_places(&s.body, host, starts, blocks),
+            Stmt::Try(s) => collect_places(&s.body, host, starts, blocks),
             _ => {}
         }
     }
+    blocks.push(places);
 }
 
 /// The names that a function uses.
@@ -177,6 +226,39 @@ mod tests {
             assert_eq!(different, [made.lines[0] as usize - 1]);
             assert!(weak[different[0]].contains("os.system('ls ' + name)"), "{}", made.weak);
         }
+    }
+
+    #[test]
+    fn a_flow_is_spread_in_order() {
+        let pattern = Pattern {
+            weak: "$NEW1 = $VAR.strip()\nif $NEW1:\n    os.system($NEW1)\n".into(),
+            safe: "$NEW1 = quote($VAR)\nif $NEW1:\n    os.system($NEW1)\n".into(),
+            weak_lines: vec![3],
+            ..pattern()
+        };
+        let host = "def f(name):\n    a()\n    b()\n    while c():\n        d()\n        e()\n    return 1\n";
+        let mut apart = 0;
+        for seed in 0..60 {
+            let made = insert(&pattern, host, &mut StdRng::seed_from_u64(seed)).unwrap();
+            let lines: Vec<&str> = made.weak.lines().collect();
+            let [source] = (0..lines.len()).filter(|i| lines[*i].contains("strip")).collect::<Vec<_>>()[..] else {
+                panic!("{}", made.weak)
+            };
+            let sink = made.lines[0] as usize - 1;
+            assert!(lines[sink].contains("os.system") && sink > source + 1, "{}", made.weak);
+            assert_eq!(lines[sink - 1].len() - lines[sink - 1].trim_start().len() + 4, lines[sink].find('o').unwrap());
+            apart += usize::from(sink > source + 2);
+            // Nothing of the host is lost or moved.
+            let rest: Vec<&str> = lines
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| *i > 0 && *i != source && *i != sink && *i != sink - 1)
+                .map(|(_, line)| *line)
+                .collect();
+            assert_eq!(rest.join("\n") + "\n", host);
+            assert_eq!(made.safe.lines().count(), lines.len());
+        }
+        assert!((15..50).contains(&apart), "{apart} of 60 spread");
     }
 
     #[test]

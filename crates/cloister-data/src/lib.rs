@@ -1,7 +1,9 @@
 //! The data set: authored pairs and safe snippets, patterns, splits, and the generator that puts patterns into real
 //! functions. The format is described in `assets/dataset/README.md`.
 
+mod blind;
 mod check;
+mod duplicates;
 mod insert;
 mod pair;
 mod pattern;
@@ -9,7 +11,9 @@ mod rename;
 mod row;
 mod split;
 
+pub use blind::{Agreement, BlindAnswer, Half, agreement, read_blind};
 pub use check::check;
+pub use duplicates::{NearDuplicate, near_duplicates};
 pub use insert::{Inserted, insert};
 pub use pair::{Dataset, Pair, SafeSnippet, weak_lines};
 pub use pattern::Pattern;

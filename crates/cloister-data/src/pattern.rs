@@ -39,7 +39,10 @@ impl Pattern {
     /// variables for `$VAR` and `$VAR2`.
     pub fn bind(&self, variables: [&str; 2], taken: &[String], rng: &mut impl Rng) -> BTreeMap<String, String> {
         let mut bound = BTreeMap::new();
-        let free: Vec<&&str> = FRESH.iter().filter(|name| !taken.iter().any(|t| t == **name)).collect();
+        // Not one that a slot may stand for either: two names of the pattern would become one.
+        let listed = |name: &str| self.slots.values().flatten().any(|value| value == name);
+        let free: Vec<&&str> =
+            FRESH.iter().filter(|name| !taken.iter().any(|t| t == **name) && !listed(name)).collect();
         for name in slot_names(&self.weak).chain(slot_names(&self.safe)) {
             if bound.contains_key(name) {
                 continue;

@@ -1,6 +1,6 @@
 //! The data set in `assets/dataset` keeps its own rules.
 
-use cloister_data::{Dataset, Split, check, rows};
+use cloister_data::{Dataset, Split, agreement, check, near_duplicates, read_blind, rows};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -46,6 +46,25 @@ fn the_published_rows_are_the_pairs() {
     let text = std::fs::read_to_string(root().join("rows.jsonl")).unwrap();
     let published: Vec<cloister_data::Row> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(made == published, "assets/dataset/rows.jsonl is stale: run `cargo xtask dataset`");
+}
+
+/// A second reader saw single halves alone. Each of their disagreements has been settled in the data.
+#[test]
+fn the_blind_reading_agrees() {
+    let answers = read_blind(&root()).unwrap();
+    let groups: BTreeSet<&str> = answers.iter().map(|answer| answer.group.as_str()).collect();
+    assert_eq!(groups.len(), answers.len(), "a pair was read twice: whoever has seen one half knows the other");
+    let agreement = agreement(&Dataset::read(&root()).unwrap(), &answers).unwrap();
+    assert!(agreement.read >= 300, "{agreement}");
+    assert!(agreement.verdict as f64 >= 0.9 * agreement.read as f64, "{agreement}");
+    assert!(agreement.class as f64 >= 0.9 * agreement.weak as f64, "{agreement}");
+}
+
+/// Whoever has seen one group must not know another one by its shape.
+#[test]
+fn no_two_groups_are_near_duplicates() {
+    let found = near_duplicates(&Dataset::read(&root()).unwrap(), 0.6);
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 /// Neither half may be recognisable by its length.

@@ -1,6 +1,6 @@
 //! Writes `assets/dataset/rows.jsonl` from the authored pairs, and the evaluation rows of a split on request.
 
-use cloister_data::{Dataset, NO_WEAKNESS, Row, Split, check, rows};
+use cloister_data::{Dataset, NO_WEAKNESS, Row, Split, agreement, check, read_blind, rows};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,13 +35,14 @@ fn publish(root: &Path) -> Result<String, Box<dyn std::error::Error>> {
     out.flush()?;
     let count = |split| rows.iter().filter(|row| row.split == split).count();
     Ok(format!(
-        "{} rows of {} groups, {} patterns; {} train, {} valid, {} test",
+        "{} rows of {} groups, {} patterns; {} train, {} valid, {} test\n{}",
         rows.len(),
         dataset.pairs.len() + dataset.safe.len(),
         dataset.patterns.len(),
         count(Split::Train),
         count(Split::Valid),
-        count(Split::Test)
+        count(Split::Test),
+        agreement(&dataset, &read_blind(root)?)?
     ))
 }
 

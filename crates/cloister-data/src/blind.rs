@@ -1,0 +1,100 @@
+//! The blind reading: what a second reader made of single halves, without author, class or twin in sight.
+
+use crate::{DataError, Dataset, NO_WEAKNESS};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+/// The half of a pair that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Half {
+    /// The weak one.
+    Vulnerable,
+    /// The mended one.
+    Fixed,
+}
+
+/// One line of `blind.jsonl`: an answer as it was given, before the pair was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlindAnswer {
+    /// The pair's id.
+    pub group: String,
+    /// Which half was read.
+    pub half: Half,
+    /// The CWE that the reader saw, or `none`.
+    pub answer: String,
+    /// What came of a disagreement on weak or safe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<String>,
+}
+
+impl BlindAnswer {
+    /// Whether reader and author agree that there is a weakness, or that there is none.
+    pub fn agrees(&self) -> bool {
+        (self.answer != NO_WEAKNESS) == (self.half == Half::Vulnerable)
+    }
+}
+
+/// How far reader and authors agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Agreement {
+    /// Halves read.
+    pub read: usize,
+    /// Of these: weak or safe as the author has it.
+    pub verdict: usize,
+    /// Weak halves that the reader called weak.
+    pub weak: usize,
+    /// Of these: with the pair's class, or one that the pair lists as right too.
+    pub class: usize,
+}
+
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "blind reading: {} of {} halves judged as their author does, the class of {} of {}",
+            self.verdict, self.read, self.class, self.weak
+        )
+    }
+}
+
+/// Reads `blind.jsonl` below the data set's folder.
+///
+/// # Errors
+/// [`DataError::Read`] or [`DataError::Format`].
+pub fn read_blind(root: &Path) -> Result<Vec<BlindAnswer>, DataError> {
+    let path = root.join("blind.jsonl");
+    let text = std::fs::read_to_string(&path).map_err(|source| DataError::Read { path: path.clone(), source })?;
+    let parse = |line| serde_json::from_str(line);
+    text.lines()
+        .map(parse)
+        .collect::<Result<_, _>>()
+        .map_err(|error| DataError::Format { path, reason: error.to_string() })
+}
+
+/// Compares answers with the data set.
+///
+/// # Errors
+/// [`DataError::Entry`] for an answer on a pair that is not there, and for a disagreement that is not settled.
+pub fn agreement(dataset: &Dataset, answers: &[BlindAnswer]) -> Result<Agreement, DataError> {
+    let pairs: BTreeMap<&str, _> = dataset.pairs.iter().map(|pair| (pair.id.as_str(), pair)).collect();
+    let mut sum = Agreement::default();
+    for answer in answers {
+        let fault = |reason: &str| DataError::Entry { id: answer.group.clone(), reason: reason.into() };
+        let pair =
+            pairs.get(answer.group.as_str()).ok_or_else(|| fault("the blind reading names it, but no pair is"))?;
+        if !answer.agrees() && answer.settled.is_none() {
+            return Err(fault("the blind reading disagrees, and nothing says what came of it"));
+        }
+        sum.read += 1;
+        sum.verdict += usize::from(answer.agrees());
+        if answer.agrees() && answer.half == Half::Vulnerable {
+            sum.weak += 1;
+            sum.class += usize::from(answer.answer == pair.cwe || pair.also.contains(&answer.answer));
+        }
+    }
+    Ok(sum)
+}

@@ -52,7 +52,7 @@ fn install(project: &Project, package: &str, version: &str) -> Command {
     if package == "trunk" {
         // Its release profile optimises across all of its dependencies, which takes longer than every build that
         // it will ever run here: it only starts cargo and wasm-bindgen, and copies files.
-        for (name, value) in [("LTO", "off"), ("CODEGEN_UNITS", "16"), ("OPT_LEVEL", "1")] {
+        for (name, value) in [("LTO", "off"), ("CODEGEN_UNITS", "16"), ("OPT_LEVEL", "0")] {
             cargo.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
         }
     }

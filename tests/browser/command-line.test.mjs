@@ -5,7 +5,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { analysed, CPU_ONLY, EVERYTHING, launch, open, openSample, paste } from "./support.mjs";
+import { analysed, CPU_ONLY, EVERYTHING, launch, open, openSample, paste, save } from "./support.mjs";
 
 // Both add up the same products in another order: the vector units of the two builds differ.
 const CONFIDENCE_TOLERANCE = 1e-3;
@@ -78,13 +78,7 @@ describe("the page and the command line", CPU_ONLY, () => {
   });
   after(() => browser?.close());
 
-  async function report() {
-    const [download] = await Promise.all([
-      page.waitForEvent("download"),
-      page.getByRole("button", { name: "Save as JSON" }).click(),
-    ]);
-    return JSON.parse(await readFile(await download.path(), "utf8"));
-  }
+  const report = async () => JSON.parse((await save(page, "Save as JSON")).text);
 
   test("agree on every sample", async () => {
     const names = await page.locator("#samples option").evaluateAll((options) =>

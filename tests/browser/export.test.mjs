@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
-import { analysed, CPU_ONLY, EVERYTHING, fromWeb, launch, open, openSample } from "./support.mjs";
+import { analysed, CPU_ONLY, EVERYTHING, fromWeb, launch, open, openSample, save } from "./support.mjs";
 
 let browser;
 before(async () => {
@@ -33,16 +33,8 @@ describe("export", CPU_ONLY, () => {
   });
   after(() => page?.context().close());
 
-  async function save(button) {
-    const [download] = await Promise.all([
-      page.waitForEvent("download"),
-      page.getByRole("button", { name: button }).click(),
-    ]);
-    return { name: download.suggestedFilename(), text: await readFile(await download.path(), "utf8") };
-  }
-
   test("SARIF is valid by its schema and holds each finding with its place", async () => {
-    const { name, text } = await save("Save as SARIF");
+    const { name, text } = await save(page, "Save as SARIF");
     assert.equal(name, "cloister.sarif");
     const log = JSON.parse(text);
     assert.deepEqual(await sarifFaults(log), []);
@@ -59,13 +51,13 @@ describe("export", CPU_ONLY, () => {
   });
 
   test("JSON parses and holds each finding", async () => {
-    const { name, text } = await save("Save as JSON");
+    const { name, text } = await save(page, "Save as JSON");
     assert.equal(name, "cloister.json");
     assert.equal(JSON.parse(text).findings.length, findings);
   });
 
   test("Markdown names each class that was found", async () => {
-    const { name, text } = await save("Save as Markdown");
+    const { name, text } = await save(page, "Save as Markdown");
     assert.equal(name, "cloister.md");
     for (const cwe of new Set(await page.locator(".finding-title b").allInnerTexts())) {
       assert.ok(text.includes(cwe), `${cwe} is missing`);

@@ -3,7 +3,7 @@
 // CLOISTER_URL      address of the served site, such as http://localhost:8080/
 // CLOISTER_BACKEND  cpu (default) or webgpu
 // CHROMIUM          the browser to run, /usr/bin/chromium unless set
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
@@ -126,6 +126,15 @@ export async function paste(page, text) {
 /** Opens a bundled sample by its file name. */
 export async function openSample(page, name) {
   await page.locator("#samples").selectOption(name);
+}
+
+/** Presses a "Save as" button, and returns the name and the text of the file that it saves. */
+export async function save(page, button) {
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("button", { name: button }).click(),
+  ]);
+  return { name: download.suggestedFilename(), text: await readFile(await download.path(), "utf8") };
 }
 
 /** The most sensitive setting: what the model only faintly suspects is reported too. */

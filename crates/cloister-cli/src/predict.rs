@@ -64,8 +64,8 @@ pub fn run(options: &PredictOptions) -> Result<Outcome, CliError> {
     Ok(Outcome::Nothing)
 }
 
-/// The answer for one piece of code: its findings, the surest first, and the highest probability over the units, of any
-/// weakness and of each class.
+/// The answer for one piece of code: its findings, the surest first; the probability that any of its units is weak, the
+/// units taken as independent; and of each class the highest probability over the units.
 ///
 /// # Errors
 /// [`CliError::Engine`] where the device fails.
@@ -73,8 +73,9 @@ pub fn predict(engine: &mut Engine, id: String, code: String, threshold: Option<
     let options = AnalyzeOptions { threshold, cwes: None, top: Some(usize::MAX) };
     let file = SourceFile { name: id.clone(), text: code };
     let analysis = pollster::block_on(engine.analyze(&[file], &options, &mut Unobserved))?;
-    // A row is as weak as its weakest unit; one without code has none.
-    let probability = analysis.units.iter().map(|unit| 1.0 - unit.safe).reduce(f64::max).unwrap_or(0.0);
+    // Not the highest of the units: two texts that differ in a less suspicious unit would be the same then. A row
+    // without code has no unit, and no weakness.
+    let probability = 1.0 - analysis.units.iter().map(|unit| unit.safe).product::<f64>();
     let mut scores: BTreeMap<String, f64> = BTreeMap::new();
     for class in analysis.units.into_iter().flat_map(|unit| unit.top) {
         let score = scores.entry(class.cwe).or_default();

@@ -46,7 +46,7 @@ pub(crate) fn softmax(scores: &[f32]) -> Vec<f32> {
     scores.iter().map(|score| (f64::from(*score) - total).exp() as f32).collect()
 }
 
-fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+pub(crate) fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let largest = values.clone().fold(f64::NEG_INFINITY, f64::max);
     if largest == f64::NEG_INFINITY {
         return largest;

@@ -123,7 +123,11 @@ impl Engine {
             suffix: manifest.prompt.suffix.tokens.clone(),
         };
         let prompts = PromptMaker::new(tokenizer, template.clone(), config.n_positions);
-        let scorer = Scorer::new(model, template.prefix, &answers, device)?;
+        let mut scorer = Scorer::new(model, template.prefix, &answers, device)?;
+        let none = manifest.labels.iter().position(|label| label.label == NONE_LABEL);
+        if let Some(none) = none.filter(|_| manifest.prompt.line_evidence) {
+            scorer = scorer.with_line_evidence(none);
+        }
         Ok(Self {
             manifest,
             hash,

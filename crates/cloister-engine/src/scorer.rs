@@ -2,6 +2,7 @@
 
 use crate::EngineError;
 use crate::calibration::softmax;
+use crate::evidence::line_evidence;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cloister_model::{CodeGen, KvCache, LabelHead};
 
@@ -18,12 +19,13 @@ pub struct Scorer {
     prefix_ids: Vec<u32>,
     device: Device,
     labels: usize,
+    evidence: Option<usize>,
 }
 
 /// What the model says of one prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawScore {
-    /// One per label, in the order of the package.
+    /// One per label, in the order of the package; with the lines' evidence where the model is asked for it.
     pub logits: Vec<f32>,
     /// For each of the given lines the probability that it carries the weakness, given that there is one; they add up
     /// to 1. Empty where the model has no line pointer.
@@ -41,7 +43,15 @@ impl Scorer {
         if !prefix.is_empty() {
             model.prefill(tensor(&prefix, &device), &mut cache)?;
         }
-        Ok(Self { model, head, prefix: cache, prefix_ids: prefix, device, labels: answers.len() })
+        Ok(Self { model, head, prefix: cache, prefix_ids: prefix, device, labels: answers.len(), evidence: None })
+    }
+
+    /// Asks at the end of every line as well, and adds up what that says ([`line_evidence`]); `none` is the index of the
+    /// answer that stands for no weakness.
+    #[must_use]
+    pub fn with_line_evidence(mut self, none: usize) -> Self {
+        self.evidence = Some(none);
+        self
     }
 
     /// The model.
@@ -71,15 +81,29 @@ impl Scorer {
         let hidden = self.prefill(after).await?;
         let [_, length, width] = hidden.dims();
         let last = hidden.clone().narrow(1, length - 1, 1).reshape([1, width]);
-        let mut output = self.head.forward(last.clone());
-        if let Some(pointer) = self.model.line_pointer.as_ref().filter(|_| !places.is_empty()) {
-            let count = places.len();
+        let mut outputs = vec![self.head.forward(last.clone())];
+        let count = places.len();
+        let mut answered = 0;
+        if count > 0 && (self.evidence.is_some() || self.model.line_pointer.is_some()) {
             let places = Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &self.device);
-            output = Tensor::cat(vec![output, pointer.forward(last, hidden.select(1, places))], 1);
+            let candidates = hidden.select(1, places);
+            if self.evidence.is_some() {
+                answered = count * self.labels;
+                let answers = self.head.forward(candidates.clone().reshape([count, width]));
+                outputs.push(answers.reshape([1, answered]));
+            }
+            if let Some(pointer) = &self.model.line_pointer {
+                outputs.push(pointer.forward(last, candidates));
+            }
         }
-        let values = read(output).await?;
-        let (logits, lines) = values.split_at(self.labels.min(values.len()));
-        Ok(RawScore { logits: logits.to_vec(), lines: softmax(lines) })
+        let values = read(if outputs.len() == 1 { outputs.remove(0) } else { Tensor::cat(outputs, 1) }).await?;
+        let (logits, rest) = values.split_at(self.labels.min(values.len()));
+        let (at_lines, lines) = rest.split_at(answered.min(rest.len()));
+        let logits = match self.evidence {
+            Some(none) => line_evidence(logits, at_lines.chunks_exact(self.labels), none),
+            None => logits.to_vec(),
+        };
+        Ok(RawScore { logits, lines: softmax(lines) })
     }
 
     /// The final hidden states of the tokens behind the prefix, `[1, len, d]`.

@@ -58,6 +58,23 @@ fn a_score_is_what_the_plain_forward_pass_gives() {
 }
 
 #[test]
+fn lines_that_are_asked_add_their_odds() {
+    let model = load(config(1200), |_| ()).model;
+    let (ids, answers, line_ends) =
+        ((0..60).map(|i| (i * 37 + i / 5) % 256).collect::<Vec<u32>>(), [5, 270, 17], [9, 31]);
+    let (last, pointer) = reference(&model, &ids, &answers, &line_ends);
+    let at: Vec<Vec<f32>> = line_ends.iter().map(|end| reference(&model, &ids[..=*end], &answers, &[]).0).collect();
+    let odds = |label: usize| at.iter().map(|line| (line[label] - line[1]).exp()).sum::<f32>().ln();
+    let expected = [last[0] + odds(0), last[1], last[2] + odds(2)];
+    let scorer = Scorer::new(model, ids[..3].to_vec(), &answers, Device::default()).unwrap().with_line_evidence(1);
+    let score = pollster::block_on(scorer.score(&ids, &line_ends)).unwrap();
+    assert_close(&score.logits, &expected);
+    assert_close(&score.lines, &pointer);
+    // Without lines the answer is the last position's alone.
+    assert_close(&pollster::block_on(scorer.score(&ids, &[])).unwrap().logits, &last);
+}
+
+#[test]
 fn a_model_without_a_line_pointer_gives_no_lines() {
     let mut config = config(64);
     config.line_pointer_dim = None;

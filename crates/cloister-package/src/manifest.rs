@@ -85,12 +85,16 @@ pub struct TokenText {
 
 /// The prompt is prefix, code, suffix. The state at its last token predicts the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Prompt {
     /// Before the code. May be empty.
     pub prefix: TokenText,
     /// Behind the code. May be empty only where the prefix is not.
     pub suffix: TokenText,
+    /// Whether the answer is asked at the end of every line of the unit as well, each line adding its odds. For models
+    /// that were trained for it; absent means no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub line_evidence: bool,
 }
 
 /// One answer that the model can give.

@@ -129,22 +129,21 @@ pub struct Padded {
     pub labels: Vec<i32>,
     /// (weak row, safe row) of the twins.
     pub twins: Vec<(i32, i32)>,
-    /// Flat indices of every row's own line ends.
-    pub ends: Vec<i32>,
-    /// What each of these lines is: the row's label where it carries the weakness, else "none".
-    pub end_labels: Vec<i32>,
-    /// What each counts: a row's weak lines 1 in all, and its other lines 1 in all.
-    pub end_weights: Vec<f32>,
+    /// The most own lines of a row.
+    pub lines: usize,
+    /// Flat indices of the ends of each row's own lines, `[rows · lines]`, padded with the row's last token.
+    pub line_ends: Vec<i32>,
+    /// 0 for a line, a large negative number for padding, `[rows · lines]`.
+    pub mask: Vec<f32>,
+    /// What each line is, `[rows · lines]`: the row's label where it carries the weakness, else "none".
+    pub line_labels: Vec<i32>,
+    /// What each counts, `[rows · lines]`: a row's weak lines 1 in all, what a safe twin has in their place 1 in all, its
+    /// other lines 1 in all, and padding 0.
+    pub line_weights: Vec<f32>,
     /// Rows with weak lines.
     pub pointed: Vec<i32>,
-    /// Flat indices of the line ends of the pointed rows, `[pointed · lines]`, padded with the row's last token.
-    pub line_ends: Vec<i32>,
-    /// Lines of a pointed row, padding included.
-    pub lines: usize,
-    /// Target distribution over the lines, `[pointed · lines]`; padding has weight 0.
+    /// Target distribution over the lines of the pointed rows, `[pointed · lines]`; padding has weight 0.
     pub targets: Vec<f32>,
-    /// 0 for a line, a large negative number for padding, `[pointed · lines]`.
-    pub mask: Vec<f32>,
 }
 
 impl Padded {
@@ -160,26 +159,39 @@ impl Padded {
             last: Vec::new(),
             labels: Vec::new(),
             twins: Vec::new(),
-            ends: Vec::new(),
-            end_labels: Vec::new(),
-            end_weights: Vec::new(),
-            pointed: Vec::new(),
+            lines: examples.iter().map(|example| example.line_ends.len()).max().unwrap_or(0),
             line_ends: Vec::new(),
-            lines: 0,
-            targets: Vec::new(),
             mask: Vec::new(),
+            line_labels: Vec::new(),
+            line_weights: Vec::new(),
+            pointed: Vec::new(),
+            targets: Vec::new(),
         };
         for (row, example) in examples.iter().enumerate() {
             padded.ids.extend(example.ids.iter().map(|id| *id as i32));
             padded.ids.resize((row + 1) * len, 0);
-            padded.last.push((row * len + example.ids.len() - 1) as i32);
+            let last = (row * len + example.ids.len() - 1) as i32;
+            padded.last.push(last);
             padded.labels.push(example.label as i32);
-            let (weak, lines) = (example.weak.len(), example.line_ends.len());
-            for (line, position) in example.line_ends.iter().enumerate() {
+            if !example.weak.is_empty() {
+                padded.pointed.push(row as i32);
+            }
+            let decisive = example.weak.len() + example.mended.len();
+            for line in 0..padded.lines {
+                let position = example.line_ends.get(line);
                 let carries = example.weak.contains(&line);
-                padded.ends.push((row * len + position) as i32);
-                padded.end_labels.push(if carries { example.label } else { none } as i32);
-                padded.end_weights.push(1.0 / if carries { weak } else { lines - weak } as f32);
+                let alike = if carries || example.mended.contains(&line) {
+                    decisive
+                } else {
+                    example.line_ends.len() - decisive
+                };
+                padded.line_ends.push(position.map_or(last, |p| (row * len + p) as i32));
+                padded.mask.push(if position.is_some() { 0.0 } else { -1e30 });
+                padded.line_labels.push(if carries { example.label } else { none } as i32);
+                padded.line_weights.push(if position.is_some() { 1.0 / alike as f32 } else { 0.0 });
+                if !example.weak.is_empty() {
+                    padded.targets.push(if carries { 1.0 / example.weak.len() as f32 } else { 0.0 });
+                }
             }
         }
         let mut row = 0;
@@ -189,17 +201,18 @@ impl Padded {
             }
             row += item.examples.len() as i32;
         }
-        padded.lines = examples.iter().filter(|e| !e.weak.is_empty()).map(|e| e.line_ends.len()).max().unwrap_or(0);
-        for (row, example) in examples.iter().enumerate().filter(|(_, example)| !example.weak.is_empty()) {
-            padded.pointed.push(row as i32);
-            let share = 1.0 / example.weak.len() as f32;
-            for line in 0..padded.lines {
-                let position = example.line_ends.get(line);
-                padded.line_ends.push(position.map_or(padded.last[row], |p| (row * len + p) as i32));
-                padded.targets.push(if example.weak.contains(&line) { share } else { 0.0 });
-                padded.mask.push(if position.is_some() { 0.0 } else { -1e30 });
-            }
-        }
         padded
+    }
+
+    /// Flat indices of every `stride`th token that is followed by another of its own row, beginning elsewhere in each row,
+    /// and those followers.
+    pub fn successors(&self, stride: usize) -> (Vec<i32>, Vec<i32>) {
+        let starts = (0..self.rows).map(|row| (row * self.len, row % stride));
+        let places = starts.zip(&self.last).flat_map(|((start, offset), last)| {
+            (start + offset..*last as usize).step_by(stride).map(|place| place as i32)
+        });
+        let places: Vec<i32> = places.collect();
+        let next = places.iter().map(|place| self.ids[*place as usize + 1]).collect();
+        (places, next)
     }
 }

@@ -53,11 +53,12 @@ pub fn probability(calibration: &Calibration, odds: f64) -> f64 {
     sigmoid(calibration.scale * odds + calibration.offset)
 }
 
-/// The lowest threshold, at least one half, that flags at most `share` of ordinary functions.
+/// The lowest threshold that flags at most `share` of ordinary functions. It may be below one half: the probabilities are
+/// those of the authored windows, and what weighs a miss against a false alarm is the share.
 pub fn threshold(mut ordinary: Vec<f64>, share: f64) -> f64 {
     ordinary.sort_by(|a, b| b.total_cmp(a));
     let allowed = (ordinary.len() as f64 * share).floor() as usize;
-    ordinary.get(allowed).map_or(0.5, |p| (p + 1e-6).clamp(0.5, 0.999))
+    ordinary.get(allowed).map_or(0.5, |p| (p + 1e-6).clamp(0.05, 0.999))
 }
 
 fn sigmoid(x: f64) -> f64 {
@@ -92,5 +93,8 @@ mod tests {
         let ordinary: Vec<f64> = (0..100).map(|i| f64::from(i) / 100.0).collect();
         let threshold = threshold(ordinary.clone(), 0.05);
         assert_eq!(ordinary.iter().filter(|p| **p >= threshold).count(), 5);
+        let unsure: Vec<f64> = ordinary.iter().map(|p| p * 0.4).collect();
+        let low = super::threshold(unsure.clone(), 0.05);
+        assert!(low < 0.5 && unsure.iter().filter(|p| **p >= low).count() == 5);
     }
 }

@@ -7,6 +7,7 @@ use cloister_data::{Pair, Pattern, insert, rename_twins, weak_lines};
 use cloister_engine::{PromptTemplate, Tokenizer};
 use cloister_source::{Limits, WindowOptions, analyse_source, windows};
 use rand::Rng;
+use similar::{Algorithm, DiffTag, capture_diff_slices};
 use std::collections::BTreeMap;
 
 /// One prompt with its answer.
@@ -20,6 +21,33 @@ pub struct Example {
     pub line_ends: Vec<usize>,
     /// Indices into `line_ends` of the lines that carry the weakness.
     pub weak: Vec<usize>,
+    /// Of a safe twin: indices into `line_ends` of the lines that stand where its twin's weak ones do.
+    pub mended: Vec<usize>,
+}
+
+impl Example {
+    /// The tokens of each of the unit's own lines. The first line's begin is not known: only its last token counts.
+    fn lines(&self) -> Vec<&[u32]> {
+        let before = self.line_ends.first().copied();
+        let starts = before.into_iter().chain(self.line_ends.iter().map(|end| end + 1));
+        starts.zip(&self.line_ends).map(|(start, end)| &self.ids[start..=*end]).collect()
+    }
+
+    /// Finds the lines of a safe twin that stand where the weak lines of `weak` do: the same line where the fix is
+    /// elsewhere, else what the fix has put in its place.
+    fn mark_mended(&mut self, weak: &Self) {
+        let operations = capture_diff_slices(Algorithm::Myers, &weak.lines(), &self.lines());
+        let mut mended = Vec::new();
+        for operation in operations {
+            let (old, new) = (operation.old_range(), operation.new_range());
+            let equal = operation.tag() == DiffTag::Equal;
+            for line in weak.weak.iter().filter(|line| old.contains(line)) {
+                mended.extend(if equal { vec![new.start + line - old.start] } else { new.clone().collect() });
+            }
+        }
+        mended.dedup();
+        self.mended = mended;
+    }
 }
 
 /// Examples that belong in the same batch: a weak one and its safe twin, or a single one.
@@ -32,6 +60,14 @@ pub struct Item {
 }
 
 impl Item {
+    /// A weak example and its safe twin.
+    fn twins(mut examples: Vec<Example>) -> Self {
+        if let [weak, safe] = examples.as_mut_slice() {
+            safe.mark_mended(weak);
+        }
+        Self { examples, twins: true }
+    }
+
     /// The longest example's tokens.
     pub fn tokens(&self) -> usize {
         self.examples.iter().map(|example| example.ids.len()).max().unwrap_or(0)
@@ -70,7 +106,7 @@ impl ExampleMaker {
                     own.map(|(line, position)| (line.number, *position)).unzip();
                 let weak: Vec<usize> = (0..numbers.len()).filter(|index| weak.contains(&numbers[*index])).collect();
                 let label = if weak.is_empty() { self.answers.none } else { label };
-                made.push((unit.name.clone(), Example { ids: prompt.ids, label, line_ends, weak }));
+                made.push((unit.name.clone(), Example { ids: prompt.ids, label, line_ends, weak, mended: Vec::new() }));
             }
         }
         Ok(made)
@@ -94,7 +130,7 @@ impl ExampleMaker {
             // A unit that the fix leaves alone is the same text twice.
             examples.dedup_by(|b, a| a.ids == b.ids);
             let twins = examples.len() == 2 && examples[0].label != self.answers.none;
-            items.push(Item { examples, twins });
+            items.push(if twins { Item::twins(examples) } else { Item { examples, twins } });
         }
         items.extend(fixed.into_iter().map(|(_, example)| Item { examples: vec![example], twins: false }));
         Ok(items)
@@ -123,9 +159,15 @@ impl ExampleMaker {
             if prompt.ids.len() > self.context {
                 return Ok(None);
             }
-            examples.push(Example { ids: prompt.ids, label, line_ends: prompt.line_ends[own..].to_vec(), weak });
+            examples.push(Example {
+                ids: prompt.ids,
+                label,
+                line_ends: prompt.line_ends[own..].to_vec(),
+                weak,
+                mended: Vec::new(),
+            });
         }
-        Ok(Some(Item { examples, twins: true }))
+        Ok(Some(Item::twins(examples)))
     }
 
     /// A real function as it is; `None` where it is too long.
@@ -138,6 +180,39 @@ impl ExampleMaker {
             return Ok(None);
         }
         let line_ends = prompt.line_ends[host.context..].to_vec();
-        Ok(Some(Example { ids: prompt.ids, label: self.answers.none, line_ends, weak: Vec::new() }))
+        Ok(Some(Example { ids: prompt.ids, label: self.answers.none, line_ends, weak: Vec::new(), mended: Vec::new() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One token a line, after two of context.
+    fn example(lines: &[u32], weak: &[usize]) -> Example {
+        let ids: Vec<u32> = [7, 8].iter().chain(lines).copied().collect();
+        Example { ids, label: 0, line_ends: (2..2 + lines.len()).collect(), weak: weak.to_vec(), mended: Vec::new() }
+    }
+
+    fn mended(weak: Example, safe: &[u32]) -> Vec<usize> {
+        Item::twins(vec![weak, example(safe, &[])]).examples.remove(1).mended
+    }
+
+    #[test]
+    fn the_line_that_the_fix_changes_is_mended() {
+        assert_eq!(mended(example(&[1, 2, 3, 4], &[2]), &[1, 2, 9, 4]), [2]);
+        assert_eq!(mended(example(&[1, 2, 3, 4], &[2]), &[1, 2, 9, 10, 4]), [2, 3]);
+    }
+
+    #[test]
+    fn the_same_line_is_mended_where_the_fix_is_elsewhere() {
+        assert_eq!(mended(example(&[1, 2, 3, 4], &[2]), &[1, 9, 2, 3, 4]), [3]);
+        assert_eq!(mended(example(&[1, 2, 3, 4], &[2]), &[1, 3, 4]), [1]);
+    }
+
+    #[test]
+    fn a_line_that_the_fix_takes_away_leaves_none() {
+        assert_eq!(mended(example(&[1, 2, 3, 4], &[2]), &[1, 2, 4]), Vec::<usize>::new());
+        assert_eq!(mended(example(&[1, 2], &[0, 1]), &[3]), [0]);
     }
 }

@@ -56,7 +56,11 @@ pub fn run(
         name: recipe.name.clone(),
         architecture: Architecture::codegen(recipe.model.clone()),
         tokenizer: Default::default(),
-        prompt: Prompt { prefix: text(&recipe.prompt.prefix)?, suffix: text(&recipe.prompt.suffix)? },
+        prompt: Prompt {
+            prefix: text(&recipe.prompt.prefix)?,
+            suffix: text(&recipe.prompt.suffix)?,
+            line_evidence: true,
+        },
         labels: labels
             .into_iter()
             .map(|(label, index)| Label {

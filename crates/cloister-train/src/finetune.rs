@@ -15,6 +15,9 @@ use std::path::Path;
 /// By how much a weak half's log-odds should exceed its safe twin's.
 const MARGIN: f64 = 3.0;
 
+/// Of so many tokens one is asked for its successor: the full vocabulary at each would cost more than all the rest.
+const LANGUAGE_STRIDE: usize = 4;
+
 /// The token that answers each label, and which of them is "none".
 #[derive(Debug, Clone)]
 pub struct Answers {
@@ -59,7 +62,8 @@ pub fn run(
             })
             .collect();
         trainer.apply(parts, tokens)?;
-        if (step + 1).is_multiple_of(recipe.finetune.stage.checkpoint_every) || step + 1 == recipe.finetune.stage.steps
+        if (step + 1).is_multiple_of(recipe.finetune.stage.checkpoint_every)
+            || step + 1 == recipe.finetune.stage.steps()
         {
             let plain = device.clone().inner();
             let verdicts: Vec<Vec<Verdict>> = score(&trainer.model.valid(), valid, answers, &plain)?;
@@ -85,9 +89,32 @@ fn loss(
     let hidden = model.forward(ids, &positions).reshape([batch.rows * batch.len, d]);
     let last = hidden.clone().select(0, ints(&batch.last));
     let head = model.label_head(&answers.tokens)?;
-    let logits = head.forward(last.clone());
+    let mut logits = head.forward(last.clone());
     let labels = ints(&batch.labels).reshape([batch.rows, 1]);
-    let mut total = log_softmax(logits.clone(), 1).gather(1, labels).mean().neg();
+    let mut total = Tensor::<1>::zeros([1], device);
+    if batch.lines > 0 {
+        let shape = [batch.rows, batch.lines];
+        let floats = |values: &[f32]| Tensor::<1>::from_data(TensorData::new(values.to_vec(), [values.len()]), device);
+        let mask = floats(&batch.mask).reshape(shape);
+        let candidates = hidden.clone().select(0, ints(&batch.line_ends));
+        let at_lines = head.forward(candidates.clone());
+        // The same question at the end of every line, of this line alone: it tells the lower layers what to look for
+        // long before the final position has learned where to look.
+        let line_labels = ints(&batch.line_labels).reshape([batch.rows * batch.lines, 1]);
+        let weights = floats(&batch.line_weights).reshape([batch.rows * batch.lines, 1]);
+        let cross = log_softmax(at_lines.clone(), 1).gather(1, line_labels) * weights;
+        total = total + cross.sum().neg() * (settings.line_label_weight / batch.rows as f64);
+        logits = logits + evidence(at_lines, mask.clone(), answers.none);
+        if let (false, Some(pointer)) = (batch.pointed.is_empty(), &model.line_pointer) {
+            let rows = ints(&batch.pointed);
+            let candidates = candidates.reshape([batch.rows, batch.lines, d]).select(0, rows.clone());
+            let scores = pointer.forward(last.select(0, rows.clone()), candidates) + mask.select(0, rows);
+            let targets = floats(&batch.targets).reshape([batch.pointed.len(), batch.lines]);
+            let cross = (log_softmax(scores, 1) * targets).sum_dim(1).mean().neg();
+            total = total + cross * settings.line_weight;
+        }
+    }
+    total = total + log_softmax(logits.clone(), 1).gather(1, labels).mean().neg();
     if !batch.twins.is_empty() && settings.margin_weight > 0.0 {
         let odds = log_odds(logits, answers.none, device);
         let (weak, safe): (Vec<i32>, Vec<i32>) = batch.twins.iter().copied().unzip();
@@ -96,24 +123,33 @@ fn loss(
         let share = 2.0 * batch.twins.len() as f64 / batch.rows as f64;
         total = total + softplus(gap.neg() + MARGIN, 1.0).mean() * (settings.margin_weight * share);
     }
-    if !batch.ends.is_empty() && settings.line_label_weight > 0.0 {
-        // The same question at the end of every line, of this line alone: it tells the lower layers what to look for
-        // long before the final position has learned where to look.
-        let count = batch.ends.len();
-        let logits = head.forward(hidden.clone().select(0, ints(&batch.ends)));
-        let weights = Tensor::<2>::from_data(TensorData::new(batch.end_weights.clone(), [count, 1]), device);
-        let cross = log_softmax(logits, 1).gather(1, ints(&batch.end_labels).reshape([count, 1])) * weights;
-        total = total + cross.sum().neg() * (settings.line_label_weight / batch.rows as f64);
-    }
-    if let (false, Some(pointer)) = (batch.pointed.is_empty(), &model.line_pointer) {
-        let shape = [batch.pointed.len(), batch.lines];
-        let floats = |values: &[f32]| Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), device);
-        let candidates = hidden.select(0, ints(&batch.line_ends)).reshape([shape[0], shape[1], d]);
-        let scores = pointer.forward(last.select(0, ints(&batch.pointed)), candidates) + floats(&batch.mask);
-        let cross = (log_softmax(scores, 1) * floats(&batch.targets)).sum_dim(1).mean().neg();
-        total = total + cross * settings.line_weight;
+    if settings.language_weight > 0.0 {
+        let (places, next) = batch.successors(LANGUAGE_STRIDE);
+        let count = places.len();
+        let logits = model.logits(hidden.select(0, ints(&places)).unsqueeze_dim::<3>(0)).squeeze_dim::<2>(0);
+        let cross = log_softmax(logits, 1).gather(1, ints(&next).reshape([count, 1]));
+        total = total + cross.mean().neg() * settings.language_weight;
     }
     Ok(total)
+}
+
+/// What the lines of each row say together, added to its answer: for each label the logarithm of the odds against "none",
+/// summed over the lines. Label logits `[rows · lines, labels]` and a mask `[rows, lines]` give `[rows, labels]`. The
+/// engine does the same ([`cloister_engine::line_evidence`]).
+fn evidence(at_lines: Tensor<2>, mask: Tensor<2>, none: usize) -> Tensor<2> {
+    let [rows, lines] = mask.dims();
+    let [_, labels] = at_lines.dims();
+    let odds = at_lines.clone() - at_lines.narrow(1, none, 1);
+    let odds = odds.reshape([rows, lines, labels]) + mask.clone().unsqueeze_dim::<3>(2);
+    // A constant shift keeps the exponentials in range; the largest logit's gradient cancels out.
+    let shift = odds.clone().max_dim(1).detach().clamp_min(-1e4);
+    let sum = (odds - shift.clone()).exp().sum_dim(1).clamp_min(1e-9).log() + shift;
+    let sum = sum.reshape([rows, labels]);
+    // "none" against itself would be the number of lines, and a row that is all padding says nothing.
+    let other: Vec<f32> = (0..labels).map(|label| if label == none { 0.0 } else { 1.0 }).collect();
+    let other = Tensor::<2>::from_data(TensorData::new(other, [1, labels]), &sum.device());
+    let any = (mask.max_dim(1) + 1.0).clamp(0.0, 1.0);
+    sum * other * any
 }
 
 /// log p(weak) − log p(none) for each row of label logits `[rows, labels]`: `[rows]`.

@@ -14,12 +14,21 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Learning rate at a step: a linear rise, then half a cosine down to a twentieth of the peak.
+/// Learning rate at a step: in each cycle a linear rise, then half a cosine down to a twentieth of the peak.
 pub fn learning_rate(stage: &Stage, step: usize) -> f64 {
+    let mut step = step;
+    let mut length = 0;
+    for (index, cycle) in stage.cycles.iter().enumerate() {
+        length = *cycle;
+        if step < length || index + 1 == stage.cycles.len() {
+            break;
+        }
+        step -= length;
+    }
     if step < stage.warmup {
         return stage.learning_rate * (step + 1) as f64 / stage.warmup as f64;
     }
-    let progress = (step - stage.warmup) as f64 / (stage.schedule.saturating_sub(stage.warmup)).max(1) as f64;
+    let progress = (step - stage.warmup) as f64 / (length.saturating_sub(stage.warmup)).max(1) as f64;
     let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos());
     stage.learning_rate * (0.05 + 0.95 * cosine)
 }
@@ -37,7 +46,11 @@ fn new_optimizer(stage: &Stage) -> ModuleOptimizer {
     let muon = MuonConfig::new()
         .with_weight_decay(Some(WeightDecayConfig::new(stage.weight_decay)))
         .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW);
-    adam.init().with_group(ParamGroup::from_any_predicates(BLOCK_MATRICES.to_vec()), muon.build(), None)
+    adam.init().with_group(block_matrices(), muon.build(), None)
+}
+
+fn block_matrices() -> ParamGroup {
+    ParamGroup::from_any_predicates(BLOCK_MATRICES.to_vec())
 }
 
 /// A model in training with its optimiser, its checkpoints and its log.
@@ -76,7 +89,7 @@ impl Trainer {
 
     /// The next step's number; `None` when the stage is done.
     pub fn next_step(&self) -> Option<usize> {
-        (self.step < self.stage.steps).then_some(self.step)
+        (self.step < self.stage.steps()).then_some(self.step)
     }
 
     /// One step of the optimiser over so many tokens; logs and saves as it is due.
@@ -124,10 +137,10 @@ impl Trainer {
         self.window.0 += value;
         self.window.1 += 1;
         self.window.2 += tokens;
-        if self.step.is_multiple_of(20) || self.step == self.stage.steps {
+        if self.step.is_multiple_of(20) || self.step == self.stage.steps() {
             self.write_log(rate)?;
         }
-        if self.step.is_multiple_of(self.stage.checkpoint_every) || self.step == self.stage.steps {
+        if self.step.is_multiple_of(self.stage.checkpoint_every) || self.step == self.stage.steps() {
             self.save()?;
         }
         Ok(())
@@ -157,7 +170,7 @@ impl Trainer {
             "{} step {:>5}/{}  loss {loss:.4}  lr {rate:.2e}  {speed:.0} tokens/s",
             self.name(),
             self.step,
-            self.stage.steps
+            self.stage.steps()
         );
         let path = self.folder.join("log.csv");
         writeln!(self.log, "{},{loss:.5},{rate:.3e},{speed:.0},{elapsed:.1}", self.step).map_err(at(path))?;
@@ -235,4 +248,113 @@ fn open_log(path: &Path) -> Result<File, TrainError> {
         writeln!(file, "step,loss,learning_rate,tokens_per_second,seconds").map_err(at(path))?;
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::{ModuleVisitor, Param};
+
+    fn stage(cycles: &[usize]) -> Stage {
+        Stage {
+            cycles: cycles.to_vec(),
+            batch_tokens: 64,
+            learning_rate: 0.02,
+            warmup: 2,
+            weight_decay: 0.05,
+            checkpoint_every: 2,
+        }
+    }
+
+    fn tiny() -> CodeGenConfig {
+        CodeGenConfig {
+            vocab_size: 16,
+            n_positions: 8,
+            n_embd: 16,
+            n_layer: 2,
+            n_head: 4,
+            rotary_dim: 4,
+            n_inner: None,
+            layer_norm_epsilon: 1e-5,
+            line_pointer_dim: Some(4),
+        }
+    }
+
+    #[test]
+    fn each_cycle_rises_and_falls() {
+        let stage = stage(&[10, 6]);
+        let rates: Vec<f64> = (0..16).map(|step| learning_rate(&stage, step)).collect();
+        for cycle in [&rates[..10], &rates[10..]] {
+            assert!((cycle[0] - 0.01).abs() < 1e-12 && (cycle[1] - 0.02).abs() < 1e-12, "{cycle:?}");
+            assert!(cycle[2..].is_sorted_by(|a, b| a > b), "{cycle:?}");
+        }
+        assert!(rates[9] < 0.003 && rates[15] < 0.006, "{rates:?}");
+        // Past the end the rate stays at its lowest.
+        assert!((learning_rate(&stage, 99) - 0.001).abs() < 1e-12);
+    }
+
+    /// Muon falls back to AdamW without a word where a parameter has another name.
+    #[test]
+    fn muon_takes_exactly_the_matrices_of_the_blocks() {
+        #[derive(Default)]
+        struct Names {
+            path: Vec<String>,
+            taken: Vec<String>,
+            matrices: usize,
+        }
+        impl ModuleVisitor for Names {
+            fn enter_module(&mut self, name: &str, _container: &str) {
+                self.path.push(name.into());
+            }
+            fn exit_module(&mut self, _name: &str, _container: &str) {
+                self.path.pop();
+            }
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let path = self.path.join(".");
+                self.matrices += usize::from(D == 2 && path.starts_with("h."));
+                if block_matrices().matches(&param.id, Some(&path)) {
+                    assert_eq!(D, 2, "{path}");
+                    self.taken.push(path);
+                }
+            }
+        }
+        let mut names = Names::default();
+        CodeGen::random(&tiny(), &Device::flex()).unwrap().visit(&mut names);
+        assert_eq!(names.taken.len(), 8, "{:?}", names.taken);
+        assert_eq!(names.matrices, 8);
+        assert!(names.taken.iter().all(|path| path.starts_with("h.")), "{:?}", names.taken);
+    }
+
+    fn loss(model: &CodeGen, device: &Device) -> Result<Tensor<1>, TrainError> {
+        use burn::tensor::{Int, TensorData, activation::log_softmax};
+        let ids = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [8]), device);
+        let positions = cloister_model::Positions::causal(model.config(), 0, 8, device)?;
+        let hidden = model.forward(ids((0..8).collect()).reshape([1, 8]), &positions);
+        let logits = model.logits(hidden).reshape([8, 16]);
+        Ok(log_softmax(logits, 1).gather(1, ids((1..9).collect()).reshape([8, 1])).mean().neg())
+    }
+
+    fn train(folder: &Path, initial: &CodeGen, until: usize, device: &Device) -> (f64, CodeGen) {
+        let mut trainer = Trainer::start(folder, &stage(&[12]), initial.clone()).unwrap();
+        while trainer.next_step().is_some_and(|step| step < until) {
+            let part = |model: &CodeGen| loss(model, device);
+            trainer.apply(vec![(0.5, part), (0.5, part)], 16).unwrap();
+        }
+        (f64::from(loss(&trainer.model, device).unwrap().into_scalar::<f32>()), trainer.model)
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_ends_as_one_that_was_not() {
+        let device = Device::flex().autodiff();
+        device.seed(7);
+        let initial = CodeGen::random(&tiny(), &device).unwrap();
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let (whole, _) = train(folders[0].path(), &initial, 12, &device);
+        train(folders[1].path(), &initial, 6, &device);
+        // What it starts from does not matter: it goes on from the checkpoint.
+        let (resumed, _) = train(folders[1].path(), &CodeGen::random(&tiny(), &device).unwrap(), 12, &device);
+        let before = f64::from(loss(&initial, &device).unwrap().into_scalar::<f32>());
+        assert!(whole < 0.5 * before, "{before} to {whole}");
+        assert!((whole - resumed).abs() < 1e-4, "{whole} {resumed}");
+    }
 }

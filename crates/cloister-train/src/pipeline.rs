@@ -208,8 +208,8 @@ fn provenance(recipe: &Recipe, dataset: &Dataset, list: &CorpusList) -> Result<T
     Ok(Training {
         command: "cargo xtask train".into(),
         seed: Some(recipe.seed),
-        steps: Some((pretrain.steps + finetune.steps) as u64),
-        tokens: Some((pretrain.steps * pretrain.batch_tokens + finetune.steps * finetune.batch_tokens) as u64),
+        steps: Some((pretrain.steps() + finetune.steps()) as u64),
+        tokens: Some((pretrain.steps() * pretrain.batch_tokens + finetune.steps() * finetune.batch_tokens) as u64),
         corpus: std::iter::once(stdlib).chain(packages).collect(),
         dataset: Some(DatasetEntry {
             rows: rows.len() as u64,

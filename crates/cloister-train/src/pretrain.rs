@@ -32,7 +32,7 @@ pub fn run(recipe: &Recipe, train: &[u16], valid: &[u16], folder: &Path, device:
             })
             .collect();
         trainer.apply(parts, PARTS * rows * len)?;
-        if (step + 1).is_multiple_of(recipe.pretrain.checkpoint_every) || step + 1 == recipe.pretrain.steps {
+        if (step + 1).is_multiple_of(recipe.pretrain.checkpoint_every) || step + 1 == recipe.pretrain.steps() {
             let value = validate(&trainer.model, valid, rows, len, &device.clone().inner())?;
             trainer.note(&format!("validation loss {value:.4}, perplexity {:.2}", value.exp()))?;
         }

@@ -42,20 +42,26 @@ pub struct PromptTexts {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
-    /// Optimiser steps.
-    pub steps: usize,
+    /// Optimiser steps of each cycle of the learning rate, one after the other. A model that has finished its cycles
+    /// can be given another without starting again.
+    pub cycles: Vec<usize>,
     /// Tokens per step, padding included.
     pub batch_tokens: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
-    /// Steps over which the learning rate rises from 0.
+    /// Steps over which the learning rate rises from 0 at the beginning of a cycle.
     pub warmup: usize,
-    /// Steps over which it falls again; the stage may end earlier.
-    pub schedule: usize,
     /// AdamW's weight decay.
     pub weight_decay: f32,
     /// Steps between checkpoints.
     pub checkpoint_every: usize,
+}
+
+impl Stage {
+    /// Optimiser steps of all cycles.
+    pub fn steps(&self) -> usize {
+        self.cycles.iter().sum()
+    }
 }
 
 /// Instruction fine-tuning: the stage and what its batches are drawn from.
@@ -71,6 +77,8 @@ pub struct Finetune {
     pub line_label_weight: f64,
     /// Weight of the twins' margin loss beside the answer's.
     pub margin_weight: f64,
+    /// Weight of the next token's loss beside the answer's: it keeps alive what pre-training taught.
+    pub language_weight: f64,
     /// Batches of the data set that are learned from and calibrated on: later ones came after the model.
     pub data_batches: u32,
     /// Share of batches' items that are authored pairs.

@@ -5,13 +5,14 @@ use crate::batch::Padded;
 use crate::examples::{Example, Item};
 use crate::finetune::Answers;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use cloister_engine::line_evidence;
 use cloister_model::{CodeGen, Positions};
 use std::fmt;
 
 /// What a model says of one example.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// Label logits.
+    /// Label logits, with the lines' evidence.
     pub logits: Vec<f32>,
     /// log p(weak) − log p(none), uncalibrated.
     pub odds: f64,
@@ -46,26 +47,29 @@ fn score_item(model: &CodeGen, item: &Item, answers: &Answers, device: &Device) 
     let hidden = model.forward(ints(&batch.ids).reshape([batch.rows, batch.len]), &positions);
     let hidden = hidden.reshape([batch.rows * batch.len, d]);
     let last = hidden.clone().select(0, ints(&batch.last));
-    let logits: Vec<f32> = model.label_head(&answers.tokens)?.forward(last.clone()).into_data().iter::<f32>().collect();
+    let (head, labels) = (model.label_head(&answers.tokens)?, answers.tokens.len());
+    let logits: Vec<f32> = head.forward(last.clone()).into_data().iter::<f32>().collect();
     let mut verdicts = Vec::with_capacity(batch.rows);
-    for (row, (example, logits)) in item.examples.iter().zip(logits.chunks_exact(answers.tokens.len())).enumerate() {
-        let line = match &model.line_pointer {
-            Some(pointer) if !example.line_ends.is_empty() => {
-                let flat: Vec<i32> = example.line_ends.iter().map(|p| (row * batch.len + p) as i32).collect();
-                let candidates = hidden.clone().select(0, ints(&flat)).unsqueeze_dim::<3>(0);
-                let scores = pointer.forward(last.clone().narrow(0, row, 1), candidates);
+    for (row, (example, logits)) in item.examples.iter().zip(logits.chunks_exact(labels)).enumerate() {
+        let (mut at_lines, mut line) = (Vec::new(), None);
+        if !example.line_ends.is_empty() {
+            let flat: Vec<i32> = example.line_ends.iter().map(|p| (row * batch.len + p) as i32).collect();
+            let candidates = hidden.clone().select(0, ints(&flat));
+            at_lines = head.forward(candidates.clone()).into_data().iter::<f32>().collect();
+            if let Some(pointer) = &model.line_pointer {
+                let scores = pointer.forward(last.clone().narrow(0, row, 1), candidates.unsqueeze_dim::<3>(0));
                 let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
-                (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]))
+                line = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
             }
-            _ => None,
-        };
+        }
+        let logits = line_evidence(logits, at_lines.chunks_exact(labels), answers.none);
         verdicts.push(Verdict {
-            odds: log_odds(logits, answers.none),
+            odds: log_odds(&logits, answers.none),
             class: (0..logits.len())
                 .filter(|label| *label != answers.none)
                 .max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
                 .unwrap_or(answers.none),
-            logits: logits.to_vec(),
+            logits,
             line,
         });
     }

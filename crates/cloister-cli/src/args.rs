@@ -96,7 +96,8 @@ pub struct PredictOptions {
     pub output: PathBuf,
     #[command(flatten)]
     pub model: ModelOptions,
-    /// A row is vulnerable where the probability of a weakness is at least this, 0 to 1 [default: the package's]
+    /// A row is vulnerable where the probability of a weakness in one of its units is at least this, 0 to 1 [default: the
+    /// package's]
     #[arg(long, value_name = "P", value_parser = probability)]
     pub threshold: Option<f64>,
 }
@@ -112,7 +113,8 @@ pub struct EvalOptions {
     pub predictions: Option<PathBuf>,
     #[command(flatten)]
     pub model: ModelOptions,
-    /// A row is vulnerable where the probability of a weakness is at least this, 0 to 1 [default: the package's]
+    /// A row is vulnerable where the probability of a weakness in one of its units is at least this, 0 to 1 [default: the
+    /// package's]
     #[arg(long, value_name = "P", value_parser = probability)]
     pub threshold: Option<f64>,
     /// How to write the figures.

@@ -106,6 +106,9 @@ fn the_program_finds_what_the_engine_finds() {
         };
         assert_eq!(found.iter().filter(same).count(), 1, "{finding:?} {found:?}");
     }
+    assert!(analysis.units.len() > 1, "one unit alone cannot tell the product from the highest");
+    let any = 1.0 - analysis.units.iter().map(|unit| unit.safe).product::<f64>();
+    assert!((predicted["probability"].as_f64().unwrap() - any).abs() < 1e-6, "{predicted} {any}");
     let scores = predicted["scores"].as_object().unwrap();
     assert_eq!(scores.len(), 3);
     for (cwe, score) in scores {

@@ -98,3 +98,31 @@ pub fn agreement(dataset: &Dataset, answers: &[BlindAnswer]) -> Result<Agreement
     }
     Ok(sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Pair;
+
+    fn answer(json: serde_json::Value) -> BlindAnswer {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn answers_are_counted_and_loose_ends_refused() {
+        let text = "id='p'\ncwe='CWE-89'\nalso=['CWE-943']\nstyle='s'\ndescription='d'\nremedy='r'\nweak=['x']\nvulnerable='x'\nfixed='y'\n";
+        let pair: Pair = toml::from_str(text).unwrap();
+        let dataset = Dataset { pairs: vec![pair], ..Dataset::default() };
+        let count = |json| agreement(&dataset, &[answer(json)]);
+        let made = |read, verdict, weak, class| Agreement { read, verdict, weak, class };
+        let weak = |cwe: &str| serde_json::json!({"group": "p", "half": "vulnerable", "answer": cwe});
+        assert_eq!(count(weak("CWE-943")).unwrap(), made(1, 1, 1, 1));
+        assert_eq!(count(weak("CWE-79")).unwrap(), made(1, 1, 1, 0));
+        assert!(count(weak("none")).unwrap_err().to_string().contains("what came of it"));
+        assert!(count(weak("None")).unwrap_err().to_string().contains("neither"));
+        let settled = serde_json::json!({"group": "p", "half": "fixed", "answer": "CWE-89", "settled": "mended"});
+        assert_eq!(count(settled).unwrap(), made(1, 0, 0, 0));
+        let other = serde_json::json!({"group": "q", "half": "fixed", "answer": "none"});
+        assert!(count(other).unwrap_err().to_string().contains("no pair"));
+    }
+}

@@ -256,7 +256,9 @@ mod tests {
                 .map(|(_, line)| *line)
                 .collect();
             assert_eq!(rest.join("\n") + "\n", host);
-            assert_eq!(made.safe.lines().count(), lines.len());
+            let safe: Vec<&str> = made.safe.lines().collect();
+            assert_eq!(safe.len(), lines.len());
+            assert!((0..lines.len()).all(|i| (lines[i] == safe[i]) == (i != source)), "{}\n{}", made.weak, made.safe);
         }
         assert!((15..50).contains(&apart), "{apart} of 60 spread");
     }

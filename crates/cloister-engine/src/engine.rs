@@ -124,8 +124,7 @@ impl Engine {
         };
         let prompts = PromptMaker::new(tokenizer, template.clone(), config.n_positions);
         let mut scorer = Scorer::new(model, template.prefix, &answers, device)?;
-        let none = manifest.labels.iter().position(|label| label.label == NONE_LABEL);
-        if let Some(none) = none.filter(|_| manifest.prompt.line_evidence) {
+        if let Some(none) = manifest.none_index().filter(|_| manifest.prompt.line_evidence) {
             scorer = scorer.with_line_evidence(none);
         }
         Ok(Self {

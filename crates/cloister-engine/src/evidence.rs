@@ -6,8 +6,11 @@ use crate::calibration::log_sum_exp;
 /// `none`, summed over the lines' label logits. The logit of `none` stays as it is, and without lines so do all.
 ///
 /// The last position has to carry everything that it needs from far above; the end of a line has it at hand. A model that
-/// was trained for it (`line_evidence` in the package) is asked at both.
+/// was trained for it (`lineEvidence` in the package) is asked at both.
+///
+/// `logits` are `[labels]`, and so is each line; a line or a `none` that does not fit them says nothing.
 pub fn line_evidence<'a>(logits: &[f32], lines: impl Iterator<Item = &'a [f32]> + Clone, none: usize) -> Vec<f32> {
+    let lines = lines.filter(|line| line.len() == logits.len() && none < line.len());
     if lines.clone().next().is_none() {
         return logits.to_vec();
     }
@@ -34,5 +37,7 @@ mod tests {
     #[test]
     fn without_lines_the_answer_stays() {
         assert_eq!(line_evidence(&[0.5, 1.0], std::iter::empty(), 0), [0.5, 1.0]);
+        assert_eq!(line_evidence(&[0.5, 1.0], [&[1.0f32][..]].into_iter(), 0), [0.5, 1.0]);
+        assert_eq!(line_evidence(&[0.5, 1.0], [&[1.0f32, 2.0][..]].into_iter(), 2), [0.5, 1.0]);
     }
 }

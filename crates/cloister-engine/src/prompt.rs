@@ -2,7 +2,8 @@
 
 use crate::{Tokenizer, TokenizerError};
 
-/// The texts around the code. The final position of the suffix predicts the answer.
+/// The texts around the code. The final position of the suffix predicts the answer, with the ends of the lines where the
+/// package says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PromptTemplate {
     /// Ids of the text before the code.

@@ -100,7 +100,7 @@ impl Scorer {
         let (logits, rest) = values.split_at(self.labels.min(values.len()));
         let (at_lines, lines) = rest.split_at(answered.min(rest.len()));
         let logits = match self.evidence {
-            Some(none) => line_evidence(logits, at_lines.chunks_exact(self.labels), none),
+            Some(none) => finite(line_evidence(logits, at_lines.chunks_exact(self.labels.max(1)), none))?,
             None => logits.to_vec(),
         };
         Ok(RawScore { logits, lines: softmax(lines) })
@@ -130,7 +130,11 @@ fn tensor(tokens: &[u32], device: &Device) -> Tensor<2, Int> {
 /// Waits for the device. Browsers have no other way of reading.
 async fn read(tensor: Tensor<2>) -> Result<Vec<f32>, EngineError> {
     let data = tensor.into_data_async().await.map_err(|error| EngineError::Device(error.to_string()))?;
-    let values: Vec<f32> = data.iter::<f32>().collect();
+    finite(data.iter::<f32>().collect())
+}
+
+/// Values that can be reckoned with.
+fn finite(values: Vec<f32>) -> Result<Vec<f32>, EngineError> {
     if values.iter().any(|value| !value.is_finite()) {
         return Err(EngineError::Device("it gave values that are not finite".into()));
     }

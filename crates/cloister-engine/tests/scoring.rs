@@ -97,6 +97,17 @@ fn prompts_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn the_package_says_whether_lines_are_asked() {
+    let probability = |asked| {
+        let mut engine = try_engine(config(128), |manifest| manifest.prompt.line_evidence = asked).unwrap();
+        let json = engine.manifest().to_json().unwrap();
+        assert_eq!(json.contains("\"lineEvidence\": true"), asked, "{json}");
+        common::analyze(&mut engine, "def f(x):\n    y = x\n    return y\n").units[0].safe
+    };
+    assert!((probability(true) - probability(false)).abs() > 1e-3);
+}
+
+#[test]
 fn the_self_test_holds_what_was_pinned() {
     let text = "def f(x):\n    return x\n";
     let tolerance = Tolerance { cpu: 1e-4, webgpu: 1e-3 };

@@ -83,7 +83,8 @@ pub struct TokenText {
     pub tokens: Vec<u32>,
 }
 
-/// The prompt is prefix, code, suffix. The state at its last token predicts the answer.
+/// The prompt is prefix, code, suffix. The state at its last token predicts the answer; with line evidence, the states at
+/// the ends of the lines as well.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Prompt {
@@ -212,7 +213,7 @@ pub struct SelfTest {
     pub text: String,
     /// The whole prompt.
     pub tokens: Vec<u32>,
-    /// One per label.
+    /// One per label, of the last token alone.
     pub logits: Vec<f32>,
     /// The largest difference to accept.
     pub tolerance: Tolerance,

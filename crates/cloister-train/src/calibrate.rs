@@ -54,7 +54,8 @@ pub fn probability(calibration: &Calibration, odds: f64) -> f64 {
 }
 
 /// The lowest threshold that flags at most `share` of ordinary functions. It may be below one half: the probabilities are
-/// those of the authored windows, and what weighs a miss against a false alarm is the share.
+/// those of the authored windows, and what weighs a miss against a false alarm is the share. Between .05 and .999: outside
+/// the probabilities are too coarse to tell functions apart.
 pub fn threshold(mut ordinary: Vec<f64>, share: f64) -> f64 {
     ordinary.sort_by(|a, b| b.total_cmp(a));
     let allowed = (ordinary.len() as f64 * share).floor() as usize;
@@ -93,6 +94,7 @@ mod tests {
         let ordinary: Vec<f64> = (0..100).map(|i| f64::from(i) / 100.0).collect();
         let threshold = threshold(ordinary.clone(), 0.05);
         assert_eq!(ordinary.iter().filter(|p| **p >= threshold).count(), 5);
+        assert_eq!(super::threshold(vec![0.001; 50], 0.05), 0.05);
         let unsure: Vec<f64> = ordinary.iter().map(|p| p * 0.4).collect();
         let low = super::threshold(unsure.clone(), 0.05);
         assert!(low < 0.5 && unsure.iter().filter(|p| **p >= low).count() == 5);

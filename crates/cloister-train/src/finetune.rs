@@ -1,4 +1,5 @@
-//! Instruction fine-tuning: the answer at the final position, the lines by the pointer, the twins by a margin.
+//! Instruction fine-tuning: the answer from the final position and the lines, the pointer, the twins by a margin, and the
+//! next token.
 
 use crate::TrainError;
 use crate::batch::{Padded, ROUND, Sources};
@@ -73,8 +74,8 @@ pub fn run(
     Ok(())
 }
 
-/// The loss of a batch: mean cross-entropy over the label set, plus the shares of the lines' labels, the pointer and
-/// the margin.
+/// The loss of a batch: mean cross-entropy over the label set of the answer with its evidence, plus the shares of the
+/// lines' labels, the pointer, the margin and the next token.
 fn loss(
     model: &CodeGen,
     batch: &Padded,
@@ -162,4 +163,70 @@ fn log_odds(logits: Tensor<2>, none: usize, device: &Device) -> Tensor<1> {
     let shift = logits.clone().max_dim(1).detach();
     let weak = ((logits + hide - shift.clone()).exp().sum_dim(1).log() + shift).reshape([rows]);
     weak - safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::examples::Example;
+    use cloister_engine::line_evidence;
+
+    #[test]
+    fn training_and_engine_add_the_same_evidence() {
+        let (labels, lines, none) = (4, 3, 2);
+        // Rows of three lines, of one, and of none.
+        let mask = [[0.0, 0.0, 0.0], [0.0, -1e30, -1e30], [-1e30, -1e30, -1e30]];
+        let values: Vec<f32> = (0..3 * lines * labels).map(|i| ((i * 37 % 23) as f32 - 11.0) / 3.0).collect();
+        let device = Device::flex();
+        let got = evidence(
+            Tensor::from_data(TensorData::new(values.clone(), [3 * lines, labels]), &device),
+            Tensor::from_data(TensorData::new(mask.concat(), [3, lines]), &device),
+            none,
+        );
+        let got: Vec<f32> = got.into_data().iter::<f32>().collect();
+        for (row, count) in [3, 1, 0].into_iter().enumerate() {
+            let at = values[row * lines * labels..].chunks_exact(labels).take(count);
+            let expected = line_evidence(&[0.0; 4], at, none);
+            for (a, b) in got[row * labels..(row + 1) * labels].iter().zip(&expected) {
+                assert!((a - b).abs() < 1e-4, "row {row}: {got:?} {expected:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_keeps_rows_apart() {
+        let example = |ids: &[u32], line_ends: &[usize], weak: &[usize], mended: &[usize]| Example {
+            ids: ids.into(),
+            label: usize::from(!weak.is_empty()),
+            line_ends: line_ends.into(),
+            weak: weak.into(),
+            mended: mended.into(),
+        };
+        let weak = example(&[1, 2, 3, 4, 5, 6, 7], &[1, 3, 5], &[1], &[]);
+        let safe = example(&[1, 2, 8, 9, 7], &[1, 3], &[], &[1]);
+        let batch = Padded::new(&[Item { examples: vec![weak, safe], twins: true }], 0);
+        assert_eq!((batch.rows, batch.len, batch.lines), (2, 7, 3));
+        assert_eq!(batch.last, [6, 11]);
+        assert_eq!(batch.line_ends, [1, 3, 5, 8, 10, 11]);
+        assert_eq!(batch.mask.iter().map(|m| *m == 0.0).collect::<Vec<_>>(), [true, true, true, true, true, false]);
+        assert_eq!(batch.line_labels, [0, 1, 0, 0, 0, 0]);
+        assert_eq!(batch.line_weights, [0.5, 1.0, 0.5, 1.0, 1.0, 0.0]);
+        assert_eq!((batch.pointed, batch.targets), (vec![0], vec![0.0, 1.0, 0.0]));
+        assert_eq!(batch.twins, [(0, 1)]);
+    }
+
+    #[test]
+    fn a_token_is_asked_for_the_next_of_its_own_row() {
+        let example = |ids: &[u32]| Example {
+            ids: ids.into(),
+            label: 0,
+            line_ends: vec![0],
+            weak: Vec::new(),
+            mended: Vec::new(),
+        };
+        let alone = |ids| Item { examples: vec![example(ids)], twins: false };
+        let batch = Padded::new(&[alone(&[10, 11, 12, 13, 14, 15]), alone(&[20, 21, 22, 23])], 0);
+        assert_eq!(batch.successors(2), (vec![0, 2, 4, 7], vec![11, 13, 15, 22]));
+        assert_eq!(batch.successors(1).1, [11, 12, 13, 14, 15, 21, 22, 23]);
+    }
 }

@@ -40,6 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<(), TrainError> {
     cloister_data::check(&dataset)?;
     // The shipped model can be made again after the data has grown. Its baseline learns from the same rows.
     dataset.pairs.retain(|pair| batch(&pair.id) <= recipe.finetune.data_batches);
+    dataset.patterns.retain(|pattern| batch(&pattern.id) <= recipe.finetune.data_batches);
     dataset.safe.retain(|snippet| batch(&snippet.id) <= recipe.finetune.data_batches);
     let places = Places {
         corpus: arguments.work.join("corpus"),

@@ -84,6 +84,10 @@ pub fn agreement(dataset: &Dataset, answers: &[BlindAnswer]) -> Result<Agreement
     let mut sum = Agreement::default();
     for answer in answers {
         let fault = |reason: &str| DataError::Entry { id: answer.group.clone(), reason: reason.into() };
+        let cwe = |text: &str| text.strip_prefix("CWE-").is_some_and(|number| number.parse::<u32>().is_ok());
+        if answer.answer != NO_WEAKNESS && !cwe(&answer.answer) {
+            return Err(fault("the blind reading's answer is neither a CWE id nor `none`"));
+        }
         let pair =
             pairs.get(answer.group.as_str()).ok_or_else(|| fault("the blind reading names it, but no pair is"))?;
         if !answer.agrees() && answer.settled.is_none() {

@@ -8,6 +8,10 @@ use crate::process;
 use crate::project::Project;
 use crate::steps::Steps;
 
+/// What is built and tested natively and optimised. The browser's crate has nothing to run here, and the chores themselves
+/// are already there, unoptimised.
+pub const NATIVE: [&str; 6] = ["--release", "--workspace", "--exclude", "cloister-wasm", "--exclude", "xtask"];
+
 /// The programs of the workspace after a build.
 #[derive(Debug)]
 pub struct Programs {
@@ -18,7 +22,7 @@ impl Programs {
     /// Builds all of them at once and with the features that the tests use: one by one, each would build burn again.
     pub fn build(project: &Project, steps: &Steps) -> Result<Self> {
         let mut cargo = project.cargo();
-        cargo.args(["build", "--quiet", "--release", "--workspace", "--bins", "--examples"]);
+        cargo.args(["build", "--quiet"]).args(NATIVE).args(["--bins", "--examples"]);
         steps.run("Build the programs", || process::run(&mut cargo, process::SEE_ABOVE))?;
         let target =
             env::var_os("CARGO_TARGET_DIR").map_or_else(|| project.path("target"), |path| project.root().join(path));

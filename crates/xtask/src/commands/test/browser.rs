@@ -48,8 +48,10 @@ pub struct Setting {
     pub chromium: PathBuf,
 }
 
-/// Runs the test files one after the other: each starts its own browser, and two at once would share the processor
-/// that the engine is timed on.
+/// Test files that run at once on the processor, each in a browser of its own. A software GPU uses every core by itself.
+const AT_ONCE: usize = 2;
+
+/// Runs the test files with Node's runner, and counts. A file that dies counts as a failure there.
 pub fn run(project: &Project, setting: &Setting, backend: Backend, filter: &str) -> Result<Tally> {
     let files = test_files(&project.path(FOLDER), filter)?;
     if files.is_empty() {
@@ -60,38 +62,26 @@ pub fn run(project: &Project, setting: &Setting, backend: Backend, filter: &str)
     }
     let reports = project.path("target/web/reports");
     fs::create_dir_all(&reports).map_err(Error::file("create", &reports))?;
-    let mut tally = Tally::default();
-    for file in files {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let report = reports.join(format!("{name}.{}.tap", backend.name()));
-        tally.add(run_file(project, setting, backend, &file, &report, &name)?);
-    }
-    Ok(tally)
-}
-
-fn run_file(
-    project: &Project,
-    setting: &Setting,
-    backend: Backend,
-    file: &Path,
-    report: &Path,
-    name: &str,
-) -> Result<Tally> {
+    let report = reports.join(format!("{}.tap", backend.name()));
     // A report of an earlier run must not be taken for this one's.
-    let _ = fs::remove_file(report);
+    let _ = fs::remove_file(&report);
+    let at_once = match backend {
+        Backend::Cpu => AT_ONCE,
+        Backend::Webgpu => 1,
+    };
     let mut node = Command::new("node");
-    node.current_dir(project.root()).arg("--test");
+    node.current_dir(project.root()).arg("--test").arg(format!("--test-concurrency={at_once}"));
     node.args(["--test-reporter=spec", "--test-reporter-destination=stdout", "--test-reporter=tap"]);
-    node.arg(format!("--test-reporter-destination={}", report.display())).arg(file);
+    node.arg(format!("--test-reporter-destination={}", report.display())).args(files);
     node.env("CLOISTER_URL", &setting.url).env("CLOISTER_DIST", &setting.site).env("CHROMIUM", &setting.chromium);
     node.env("CLOISTER_PARITY", &setting.parity).env("CLOISTER_BACKEND", backend.name());
     node.env("CLOISTER_CLI", &setting.command_line);
     let succeeded = process::succeeds(&mut node, process::SEE_ABOVE)?;
-    let counted = fs::read_to_string(report).ok().and_then(|text| counts(&text));
+    let counted = fs::read_to_string(&report).ok().and_then(|text| counts(&text));
     let complete = counted.as_ref().is_some_and(|tally| succeeded || tally.failed > 0);
     let mut tally = counted.unwrap_or_default();
     if !complete {
-        tally.broken.push(format!("{name} ({})", backend.name()));
+        tally.broken.push(format!("the tests in Chromium, {}", backend.name()));
     }
     Ok(tally)
 }

@@ -8,9 +8,8 @@ use crate::process;
 use crate::project::Project;
 use crate::steps::Steps;
 
-/// What is built and tested natively and optimised. The browser's crate has nothing to run here, and the chores themselves
-/// are already there, unoptimised.
-pub const NATIVE: [&str; 6] = ["--release", "--workspace", "--exclude", "cloister-wasm", "--exclude", "xtask"];
+/// What is built and tested natively and optimised: all but the chores themselves, which are already there, unoptimised.
+pub const NATIVE: [&str; 4] = ["--release", "--workspace", "--exclude", "xtask"];
 
 /// The programs of the workspace after a build.
 #[derive(Debug)]

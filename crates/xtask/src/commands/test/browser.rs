@@ -1,8 +1,11 @@
 //! The tests in a real Chromium, with Node's test runner.
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use super::Tally;
 use crate::error::{Error, Result};
@@ -48,10 +51,8 @@ pub struct Setting {
     pub chromium: PathBuf,
 }
 
-/// Test files that run at once on the processor, each in a browser of its own. A software GPU uses every core by itself.
-const AT_ONCE: usize = 2;
-
-/// Runs the test files with Node's runner, and counts. A file that dies counts as a failure there.
+/// Runs the test files and counts. Each starts a browser of its own. On the processor two run at once; a software GPU
+/// uses every core by itself.
 pub fn run(project: &Project, setting: &Setting, backend: Backend, filter: &str) -> Result<Tally> {
     let files = test_files(&project.path(FOLDER), filter)?;
     if files.is_empty() {
@@ -62,26 +63,64 @@ pub fn run(project: &Project, setting: &Setting, backend: Backend, filter: &str)
     }
     let reports = project.path("target/web/reports");
     fs::create_dir_all(&reports).map_err(Error::file("create", &reports))?;
-    let report = reports.join(format!("{}.tap", backend.name()));
-    // A report of an earlier run must not be taken for this one's.
-    let _ = fs::remove_file(&report);
     let at_once = match backend {
-        Backend::Cpu => AT_ONCE,
+        Backend::Cpu => 2,
         Backend::Webgpu => 1,
     };
+    let queue = Mutex::new(files.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        let mut tally = Tally::default();
+        while let Some(file) = next() {
+            tally.add(run_file(project, setting, backend, &file, &reports, at_once == 1)?);
+        }
+        Ok(tally)
+    };
+    let tallies: Vec<Result<Tally>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(&work)).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    let mut sum = Tally::default();
+    for tally in tallies {
+        sum.add(tally?);
+    }
+    Ok(sum)
+}
+
+/// Runs one file. Its lines appear as they come where it is `alone`, else together at its end.
+fn run_file(
+    project: &Project,
+    setting: &Setting,
+    backend: Backend,
+    file: &Path,
+    reports: &Path,
+    alone: bool,
+) -> Result<Tally> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let report = reports.join(format!("{name}.{}.tap", backend.name()));
+    let lines = reports.join(format!("{name}.{}.txt", backend.name()));
+    // A report of an earlier run must not be taken for this one's.
+    let _ = fs::remove_file(&report);
     let mut node = Command::new("node");
-    node.current_dir(project.root()).arg("--test").arg(format!("--test-concurrency={at_once}"));
-    node.args(["--test-reporter=spec", "--test-reporter-destination=stdout", "--test-reporter=tap"]);
-    node.arg(format!("--test-reporter-destination={}", report.display())).args(files);
+    node.current_dir(project.root()).args(["--test", "--test-reporter=spec"]);
+    node.arg(if alone {
+        "--test-reporter-destination=stdout".to_owned()
+    } else {
+        format!("--test-reporter-destination={}", lines.display())
+    });
+    node.arg("--test-reporter=tap").arg(format!("--test-reporter-destination={}", report.display())).arg(file);
     node.env("CLOISTER_URL", &setting.url).env("CLOISTER_DIST", &setting.site).env("CHROMIUM", &setting.chromium);
     node.env("CLOISTER_PARITY", &setting.parity).env("CLOISTER_BACKEND", backend.name());
     node.env("CLOISTER_CLI", &setting.command_line);
     let succeeded = process::succeeds(&mut node, process::SEE_ABOVE)?;
+    if !alone {
+        println!("{}", fs::read_to_string(&lines).unwrap_or_default().trim_end());
+    }
     let counted = fs::read_to_string(&report).ok().and_then(|text| counts(&text));
     let complete = counted.as_ref().is_some_and(|tally| succeeded || tally.failed > 0);
     let mut tally = counted.unwrap_or_default();
     if !complete {
-        tally.broken.push(format!("the tests in Chromium, {}", backend.name()));
+        tally.broken.push(format!("{name} ({})", backend.name()));
     }
     Ok(tally)
 }

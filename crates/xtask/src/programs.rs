@@ -8,9 +8,6 @@ use crate::process;
 use crate::project::Project;
 use crate::steps::Steps;
 
-/// What is built and tested natively and optimised: all but the chores themselves, which are already there, unoptimised.
-pub const NATIVE: [&str; 4] = ["--release", "--workspace", "--exclude", "xtask"];
-
 /// The programs of the workspace after a build.
 #[derive(Debug)]
 pub struct Programs {
@@ -21,7 +18,7 @@ impl Programs {
     /// Builds all of them at once and with the features that the tests use: one by one, each would build burn again.
     pub fn build(project: &Project, steps: &Steps) -> Result<Self> {
         let mut cargo = project.cargo();
-        cargo.args(["build", "--quiet"]).args(NATIVE).args(["--bins", "--examples"]);
+        cargo.args(["build", "--quiet", "--release", "--workspace", "--bins", "--examples"]);
         steps.run("Build the programs", || process::run(&mut cargo, process::SEE_ABOVE))?;
         let target =
             env::var_os("CARGO_TARGET_DIR").map_or_else(|| project.path("target"), |path| project.root().join(path));

@@ -6,21 +6,14 @@ use std::process::Stdio;
 use super::Tally;
 use crate::error::Result;
 use crate::process;
-use crate::programs::NATIVE;
 use crate::project::Project;
 
 const NAME: &str = "the tests of the crates";
 
 /// Runs all of them, unit, integration and documentation tests, and counts.
 pub fn run(project: &Project) -> Result<Tally> {
-    let mut tally = cargo_test(project, &NATIVE)?;
-    tally.add(cargo_test(project, &["--package", "xtask"])?);
-    Ok(tally)
-}
-
-fn cargo_test(project: &Project, packages: &[&str]) -> Result<Tally> {
     let mut cargo = project.cargo();
-    cargo.args(["test", "--no-fail-fast"]).args(packages).stdout(Stdio::piped());
+    cargo.args(["test", "--release", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
     let mut child = cargo.spawn().map_err(|source| process::start_error(&cargo, source, process::SEE_ABOVE))?;
     let mut tally = Tally::default();
     if let Some(output) = child.stdout.take() {

@@ -8,6 +8,36 @@ use crate::process;
 use crate::project::Project;
 use crate::steps::Steps;
 
+/// The crates that are not native programs: chores, and what runs in a browser. What they need beyond the others would
+/// make all of burn larger.
+const NOT_NATIVE: [&str; 3] = ["xtask", "cloister-wasm", "cloister-parity"];
+
+/// How the native crates are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// For people, and for measuring.
+    Release,
+    /// For tests.
+    Quick,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Quick => "quick",
+        }
+    }
+
+    /// The arguments that choose this profile and all native crates. Always all of them: with other features, burn would
+    /// be built again.
+    pub fn arguments(self) -> Vec<&'static str> {
+        let mut arguments = vec!["--profile", self.name(), "--workspace"];
+        arguments.extend(NOT_NATIVE.iter().flat_map(|name| ["--exclude", name]));
+        arguments
+    }
+}
+
 /// The programs of the workspace after a build.
 #[derive(Debug)]
 pub struct Programs {
@@ -15,14 +45,14 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds all of them at once and with the features that the tests use: one by one, each would build burn again.
-    pub fn build(project: &Project, steps: &Steps) -> Result<Self> {
+    /// Builds all of them.
+    pub fn build(project: &Project, steps: &Steps, profile: Profile) -> Result<Self> {
         let mut cargo = project.cargo();
-        cargo.args(["build", "--quiet", "--release", "--workspace", "--bins", "--examples"]);
+        cargo.args(["build", "--quiet"]).args(profile.arguments()).args(["--bins", "--examples"]);
         steps.run("Build the programs", || process::run(&mut cargo, process::SEE_ABOVE))?;
         let target =
             env::var_os("CARGO_TARGET_DIR").map_or_else(|| project.path("target"), |path| project.root().join(path));
-        Ok(Self { folder: target.join("release") })
+        Ok(Self { folder: target.join(profile.name()) })
     }
 
     /// The path of a program.

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::error::Result;
 use crate::process;
-use crate::programs::Programs;
+use crate::programs::{Profile, Programs};
 use crate::project::Project;
 use crate::server::Server;
 use crate::setup::chromium;
@@ -29,7 +29,7 @@ pub struct Options {
 pub fn run(project: &Project, steps: &Steps, choice: Choice, options: &Options) -> Result<()> {
     let chromium = chromium::ensure(steps)?;
     let folder = site::build(project, steps, choice, Purpose::Release { optimise: !options.no_opt })?;
-    let programs = Programs::build(project, steps)?;
+    let programs = Programs::build(project, steps, Profile::Release)?;
     let server = Server::start(&folder, 0)?;
     let mut node = Command::new("node");
     node.current_dir(project.root()).arg(SCRIPT).args(&options.arguments);

@@ -31,7 +31,7 @@ pub fn dataset(project: &Project, steps: &Steps, options: &Options) -> Result<()
 /// `cargo xtask doc`: the documentation of all crates.
 pub fn doc(project: &Project, steps: &Steps) -> Result<()> {
     let mut cargo = project.cargo();
-    cargo.args(["doc", "--release", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    cargo.args(["doc", "--profile", "quick", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
     steps.run("Build the documentation", || process::run(&mut cargo, process::SEE_ABOVE))?;
     println!("The documentation is in {}.", project.path("target/doc").display());
     Ok(())

@@ -49,6 +49,11 @@ fn install(project: &Project, package: &str, version: &str) -> Command {
     let mut cargo = project.cargo();
     cargo.args(["install", package, "--force", "--version", version, "--root"]).arg(project.tools());
     cargo.env("CARGO_TARGET_DIR", project.path("target/tools"));
+    if package == "trunk" {
+        // The default features are for fetching tools and for news of versions: neither is wanted, and TLS is a third of
+        // what there is to build.
+        cargo.arg("--no-default-features");
+    }
     // Their release profiles optimise across all of their dependencies, which takes longer than everything that they will
     // ever do here. trunk only starts cargo and wasm-bindgen, and copies files; the others read megabytes.
     let level = if package == "trunk" { "0" } else { "1" };

@@ -6,7 +6,7 @@ mod native;
 use std::process::ExitCode;
 
 use crate::error::Result;
-use crate::programs::Programs;
+use crate::programs::{Profile, Programs};
 use crate::project::Project;
 use crate::server::Server;
 use crate::setup::chromium;
@@ -85,7 +85,7 @@ fn in_chromium(project: &Project, steps: &Steps, choice: Choice, options: &Optio
     let chromium = chromium::ensure(steps)?;
     let folder = site::build(project, steps, choice, Purpose::Local { optimise: options.opt })?;
     let parity = parity::build(project, steps, choice)?;
-    let command_line = Programs::build(project, steps)?.path("cloister");
+    let command_line = Programs::build(project, steps, Profile::Quick)?.path("cloister");
     let server = Server::start(&folder, 0)?;
     let setting = browser::Setting { url: server.url(), site: folder, parity, command_line, chromium };
     let mut tally = Tally::default();

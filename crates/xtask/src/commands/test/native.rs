@@ -1,19 +1,30 @@
 //! The tests of the crates, with cargo.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use super::Tally;
 use crate::error::Result;
 use crate::process;
+use crate::programs::Profile;
 use crate::project::Project;
 
 const NAME: &str = "the tests of the crates";
 
-/// Runs all of them, unit, integration and documentation tests, and counts.
+/// Runs all of them, unit, integration and documentation tests, and counts. The chores are tested as they are built to
+/// run: unoptimised.
 pub fn run(project: &Project) -> Result<Tally> {
-    let mut cargo = project.cargo();
-    cargo.args(["test", "--release", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
+    let mut chores = project.cargo();
+    chores.args(["test", "--package", "xtask", "--no-fail-fast"]);
+    let mut crates = project.cargo();
+    crates.args(["test", "--no-fail-fast"]).args(Profile::Quick.arguments());
+    let mut tally = counted(chores)?;
+    tally.add(counted(crates)?);
+    Ok(tally)
+}
+
+fn counted(mut cargo: Command) -> Result<Tally> {
+    cargo.stdout(Stdio::piped());
     let mut child = cargo.spawn().map_err(|source| process::start_error(&cargo, source, process::SEE_ABOVE))?;
     let mut tally = Tally::default();
     if let Some(output) = child.stdout.take() {

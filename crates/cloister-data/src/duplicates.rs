@@ -47,16 +47,15 @@ pub fn near_duplicates(dataset: &Dataset, least: f64) -> Vec<NearDuplicate> {
     found
 }
 
+/// A text's kinds of tokens, separated by blanks: every name, number and string is blanked out, comments are left out.
+/// Empty where it does not parse.
+pub fn masked(code: &str) -> String {
+    kinds(code).iter().map(|kind| format!("{kind:?} ")).collect()
+}
+
 /// Hashes of the runs of tokens, blind to what they name.
 fn shingles(code: &str) -> BTreeSet<u64> {
-    let Ok(parsed) = ruff_python_parser::parse_module(code) else { return BTreeSet::new() };
-    let kinds: Vec<TokenKind> = parsed
-        .tokens()
-        .iter()
-        .filter(|token| !token.kind().is_trivia() && !token.range().is_empty())
-        .map(|token| token.kind())
-        .collect();
-    kinds
+    kinds(code)
         .windows(SHINGLE)
         .map(|run| {
             let mut hasher = DefaultHasher::new();
@@ -64,6 +63,12 @@ fn shingles(code: &str) -> BTreeSet<u64> {
             hasher.finish()
         })
         .collect()
+}
+
+fn kinds(code: &str) -> Vec<TokenKind> {
+    let Ok(parsed) = ruff_python_parser::parse_module(code) else { return Vec::new() };
+    let tokens = parsed.tokens().iter();
+    tokens.filter(|token| !token.kind().is_trivia() && !token.range().is_empty()).map(|token| token.kind()).collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Puts a pattern at a random place inside a real function.
 
 use crate::Pattern;
-use crate::pattern::fill;
+use crate::pattern::{fill, words};
 use rand::{Rng, seq::IndexedRandom};
 use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{Expr, ExprContext, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
+use std::collections::BTreeSet;
 
-/// A host function with a pattern in it: the twins differ in nothing but the pattern's two forms.
+/// A host function with a pattern in it: the twins differ in nothing but the pattern's two forms. The pattern's imports
+/// are not in them: they belong at the top of what is read.
 #[derive(Debug, Clone)]
 pub struct Inserted {
     /// The host with the unsafe form.
@@ -45,8 +47,11 @@ pub fn insert(pattern: &Pattern, host: &str, rng: &mut impl Rng) -> Option<Inser
         .map(|parameter| parameter.name().to_string())
         .filter(|name| name != "self" && name != "cls")
         .collect();
-    let names = local_names(function, &starts, block[index].line);
-    let variables = if parameters.is_empty() { &names.stored_before } else { &parameters };
+    let names = local_names(function, &starts);
+    let stored = names.stored;
+    let before: Vec<String> =
+        stored.iter().filter(|(line, _)| *line < block[index].line).map(|(_, name)| name.clone()).collect();
+    let variables = if parameters.is_empty() { &before } else { &parameters };
     let first = variables.choose(rng)?;
     let second = variables.choose(rng)?;
     let mut taken = names.all;
@@ -59,19 +64,30 @@ pub fn insert(pattern: &Pattern, host: &str, rng: &mut impl Rng) -> Option<Inser
     if weak_starts.len() != safe_starts.len() || !rng.random_bool(SPREAD) {
         (weak_starts, safe_starts) = (vec![0], vec![0]);
     }
+    let held: BTreeSet<&str> = bound.values().flat_map(|value| words(value)).collect();
     let mut at = index;
     let places: Vec<Place> = (0..weak_starts.len())
         .map(|statement| {
             if statement > 0 {
-                at = (at + rng.random_range(0..=GAP)).min(block.len() - 1);
+                for _ in 0..rng.random_range(0..=GAP) {
+                    let Some(next) = block.get(at + 1) else { break };
+                    // What the pattern holds on to must still be the same behind the host's statement.
+                    if stored
+                        .iter()
+                        .any(|(line, name)| (block[at].line..next.line).contains(line) && held.contains(name.as_str()))
+                    {
+                        break;
+                    }
+                    at += 1;
+                }
             }
             block[at]
         })
         .collect();
 
     let host: Vec<&str> = host.lines().collect();
-    let (weak, numbers) = compose(pattern, &host, weak, &weak_starts, &places);
-    let (safe, _) = compose(pattern, &host, safe, &safe_starts, &places);
+    let (weak, numbers) = compose(&host, weak, &weak_starts, &places);
+    let (safe, _) = compose(&host, safe, &safe_starts, &places);
     ruff_python_parser::parse_module(&weak).ok()?;
     ruff_python_parser::parse_module(&safe).ok()?;
     let lines = pattern.weak_lines.iter().map(|line| numbers.get(*line as usize - 1).copied());
@@ -93,9 +109,9 @@ fn statement_starts(form: &str) -> Vec<usize> {
 }
 
 /// The host with each statement of `form` before its place, and the 1-based number of each line of `form` in it.
-fn compose(pattern: &Pattern, host: &[&str], form: &str, starts: &[usize], places: &[Place]) -> (String, Vec<u32>) {
+fn compose(host: &[&str], form: &str, starts: &[usize], places: &[Place]) -> (String, Vec<u32>) {
     let form: Vec<&str> = form.lines().collect();
-    let mut out: Vec<String> = pattern.imports.clone();
+    let mut out: Vec<String> = Vec::new();
     let mut numbers = Vec::with_capacity(form.len());
     let mut done = 0;
     for (statement, place) in places.iter().enumerate() {
@@ -169,29 +185,30 @@ fn collect_places(body: &[Stmt], host: &str, starts: &[usize], blocks: &mut Vec<
 }
 
 /// The names that a function uses.
+#[derive(Default)]
 struct LocalNames {
     all: Vec<String>,
-    stored_before: Vec<String>,
+    /// With the 0-based line at which each is bound.
+    stored: Vec<(usize, String)>,
 }
 
-fn local_names(function: &StmtFunctionDef, starts: &[usize], line: usize) -> LocalNames {
+fn local_names(function: &StmtFunctionDef, starts: &[usize]) -> LocalNames {
     struct Collect<'s> {
         starts: &'s [usize],
-        line: usize,
         names: LocalNames,
     }
     impl<'a> Visitor<'a> for Collect<'_> {
         fn visit_expr(&mut self, expr: &'a Expr) {
             if let Expr::Name(name) = expr {
                 self.names.all.push(name.id.to_string());
-                if name.ctx == ExprContext::Store && line_of(self.starts, name.start().to_usize()) < self.line {
-                    self.names.stored_before.push(name.id.to_string());
+                if name.ctx == ExprContext::Store {
+                    self.names.stored.push((line_of(self.starts, name.start().to_usize()), name.id.to_string()));
                 }
             }
             walk_expr(self, expr);
         }
     }
-    let mut collect = Collect { starts, line, names: LocalNames { all: Vec::new(), stored_before: Vec::new() } };
+    let mut collect = Collect { starts, names: LocalNames::default() };
     collect.visit_body(&function.body);
     collect.names
 }
@@ -252,7 +269,7 @@ mod tests {
             let rest: Vec<&str> = lines
                 .iter()
                 .enumerate()
-                .filter(|(i, _)| *i > 0 && *i != source && *i != sink && *i != sink - 1)
+                .filter(|(i, _)| *i != source && *i != sink && *i != sink - 1)
                 .map(|(_, line)| *line)
                 .collect();
             assert_eq!(rest.join("\n") + "\n", host);
@@ -261,6 +278,23 @@ mod tests {
             assert!((0..lines.len()).all(|i| (lines[i] == safe[i]) == (i != source)), "{}\n{}", made.weak, made.safe);
         }
         assert!((15..50).contains(&apart), "{apart} of 60 spread");
+    }
+
+    #[test]
+    fn a_flow_ends_where_its_name_is_bound_again() {
+        let pattern = Pattern {
+            weak: "$NEW1 = $VAR.strip()\nos.system($NEW1 + $VAR)\n".into(),
+            safe: "$NEW1 = quote($VAR)\nos.system($NEW1 + $VAR)\n".into(),
+            weak_lines: vec![2],
+            ..pattern()
+        };
+        let host = "def f(name):\n    a()\n    b()\n    name = c()\n    d()\n    return name\n";
+        for seed in 0..60 {
+            let made = insert(&pattern, host, &mut StdRng::seed_from_u64(seed)).unwrap();
+            let at = |text: &str| made.weak.lines().position(|line| line.contains(text)).unwrap();
+            let (source, bound, sink) = (at("strip"), at("name = c()"), at("os.system"));
+            assert!((source < bound) == (sink < bound), "{}", made.weak);
+        }
     }
 
     #[test]

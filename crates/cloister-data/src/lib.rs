@@ -5,21 +5,25 @@ mod blind;
 mod check;
 mod duplicates;
 mod insert;
+mod mutate;
 mod pair;
 mod pattern;
 mod rename;
 mod row;
 mod split;
+mod variants;
 
 pub use blind::{Agreement, BlindAnswer, Half, agreement, read_blind};
 pub use check::check;
-pub use duplicates::{NearDuplicate, near_duplicates};
+pub use duplicates::{NearDuplicate, masked, near_duplicates};
 pub use insert::{Inserted, insert};
+pub use mutate::{Mutated, Mutation, mutations};
 pub use pair::{Dataset, Pair, SafeSnippet, weak_lines};
 pub use pattern::Pattern;
 pub use rename::{rename_locals, rename_twins};
 pub use row::{INSTRUCTION, NO_WEAKNESS, Row, batch, rows};
 pub use split::{Split, assign};
+pub use variants::Variant;
 
 /// A fault in the data set's files.
 #[derive(Debug, thiserror::Error)]

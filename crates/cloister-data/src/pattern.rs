@@ -2,7 +2,7 @@
 
 use rand::{Rng, seq::IndexedRandom};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A pattern of `assets/dataset/patterns`.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,10 +39,11 @@ impl Pattern {
     /// variables for `$VAR` and `$VAR2`.
     pub fn bind(&self, variables: [&str; 2], taken: &[String], rng: &mut impl Rng) -> BTreeMap<String, String> {
         let mut bound = BTreeMap::new();
-        // Not one that a slot may stand for either: two names of the pattern would become one.
-        let listed = |name: &str| self.slots.values().flatten().any(|value| value == name);
+        // Not one that the pattern uses itself, or that a slot may bring: two names would become one.
+        let own = self.slots.values().flatten().chain([&self.weak, &self.safe]);
+        let own: BTreeSet<&str> = own.flat_map(|text| words(text)).collect();
         let free: Vec<&&str> =
-            FRESH.iter().filter(|name| !taken.iter().any(|t| t == **name) && !listed(name)).collect();
+            FRESH.iter().filter(|name| !taken.iter().any(|t| t == **name) && !own.contains(**name)).collect();
         for name in slot_names(&self.weak).chain(slot_names(&self.safe)) {
             if bound.contains_key(name) {
                 continue;
@@ -62,6 +63,11 @@ impl Pattern {
         }
         bound
     }
+}
+
+/// The names and keywords in a piece of code.
+pub(crate) fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
 }
 
 /// Replaces every `$SLOT` by its value.
@@ -96,6 +102,25 @@ fn slot_at(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::{SeedableRng, rngs::StdRng};
+
+    #[test]
+    fn fresh_names_are_nobody_elses() {
+        let pattern = Pattern {
+            id: "p".into(),
+            cwe: "CWE-78".into(),
+            imports: Vec::new(),
+            weak: "$NEW1 = run(value, $X)".into(),
+            safe: "$NEW1 = run(payload.item)".into(),
+            weak_lines: vec![1],
+            slots: BTreeMap::from([("X".to_string(), vec!["res.out[0]".to_string()])]),
+        };
+        let taken: Vec<String> = FRESH[7..FRESH.len() - 1].iter().map(ToString::to_string).collect();
+        for seed in 0..20 {
+            let bound = pattern.bind(["a", "b"], &taken, &mut StdRng::seed_from_u64(seed));
+            assert!(["tmp", "buf", "chunk"].contains(&bound["NEW1"].as_str()), "{bound:?}");
+        }
+    }
 
     #[test]
     fn slots_are_found_and_filled() {

@@ -1,7 +1,32 @@
 //! The simple baseline: TF-IDF over words and word pairs of the code, and multinomial logistic regression.
 
+use cloister_data::masked;
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use std::collections::HashMap;
+
+/// What the baseline gets to see of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum View {
+    /// Everything.
+    Words,
+    /// The code with every name, number and string blanked out.
+    Masked,
+    /// How many lines and characters there are.
+    Length,
+}
+
+impl View {
+    /// The text as it is seen.
+    pub fn of(self, text: &str) -> String {
+        // A step is a quarter of an octave.
+        let step = |count: usize| (4.0 * (count.max(1) as f64).log2()).round();
+        match self {
+            Self::Words => text.into(),
+            Self::Masked => masked(text),
+            Self::Length => format!("lines{} characters{}", step(text.lines().count()), step(text.chars().count())),
+        }
+    }
+}
 
 /// A fitted baseline.
 pub struct TfIdf {
@@ -121,6 +146,13 @@ fn counts(text: &str) -> HashMap<String, f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_view_hides_what_it_should() {
+        assert_eq!(View::Length.of("ab\ncd\n"), "lines4 characters10");
+        assert_eq!(View::Masked.of("x = f('a', 12)\n"), View::Masked.of("y = g('b', 3)  # no\n"));
+        assert_ne!(View::Masked.of("x = f(1)\n"), View::Masked.of("if f(1): pass\n"));
+    }
 
     #[test]
     fn it_learns_what_words_can_tell() {

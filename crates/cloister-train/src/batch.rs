@@ -4,7 +4,7 @@ use crate::TrainError;
 use crate::corpus::CorpusUnit;
 use crate::examples::{Example, ExampleMaker, Item};
 use crate::recipe::Finetune;
-use cloister_data::{Pair, Pattern, SafeSnippet};
+use cloister_data::{Mutation, Pair, Pattern, SafeSnippet};
 use rand::{
     Rng, SeedableRng,
     rngs::StdRng,
@@ -18,14 +18,19 @@ pub struct Sources<'a> {
     pub pairs: Vec<&'a Pair>,
     /// Authored safe snippets.
     pub safe: Vec<&'a SafeSnippet>,
-    /// Patterns, grouped by class so that each class is drawn as often.
-    pub patterns: Vec<Vec<&'a Pattern>>,
+    /// Patterns by class, with the class's weight.
+    pub patterns: Vec<(f64, Vec<&'a Pattern>)>,
     /// Real functions.
     pub hosts: Vec<&'a CorpusUnit>,
+    /// Real functions with a protection, by rule, with the rule's weight.
+    pub protected: Vec<(f64, Vec<(&'a CorpusUnit, Mutation)>)>,
 }
 
 /// Batches are drawn for so many steps at a time, so that they can be sorted by length.
 pub const ROUND: usize = 50;
+
+/// How often a unit of an authored pair is drawn that its weakness is not in.
+const BESIDE: f64 = 0.25;
 
 impl Sources<'_> {
     /// The batches of a round, each a list of items whose padded size is at most half of
@@ -87,28 +92,43 @@ impl Sources<'_> {
                 let windows = maker.windows(&snippet.code, &[], maker.answers.none)?;
                 return Ok(windows.into_iter().map(|(_, example)| alone(example)).collect());
             }
-            return self.pairs.choose(rng).map_or(Ok(Vec::new()), |pair| maker.pair(pair, settings.rename_share, rng));
+            let Some(pair) = self.pairs.choose(rng) else { return Ok(Vec::new()) };
+            let mut items = maker.pair(pair, settings.rename_share, rng)?;
+            // The other units of a pair would soon be known by heart.
+            items.retain(|item| item.twins || rng.random_bool(BESIDE));
+            return Ok(items);
         }
-        if dice < settings.authored_share + settings.pattern_share {
-            for _ in 0..8 {
-                let (Some(class), Some(host)) = (self.patterns.choose(rng), self.hosts.choose(rng)) else { break };
-                if let Some(pattern) = class.choose(rng)
-                    && let Some(item) = maker.inserted(pattern, host, rng)?
-                {
-                    return Ok(vec![item]);
-                }
-            }
-            return Ok(Vec::new());
-        }
+        let inserts = dice < settings.authored_share + settings.pattern_share;
+        let mutates = !inserts && dice < settings.authored_share + settings.pattern_share + settings.mutation_share;
         for _ in 0..8 {
-            if let Some(host) = self.hosts.choose(rng)
-                && let Some(example) = maker.ordinary(host)?
-            {
-                return Ok(vec![alone(example)]);
+            let made = if inserts {
+                let (Some(pattern), Some(host)) = (weighted(&self.patterns, rng), self.host(rng)) else { break };
+                let bystander = weighted(&self.patterns, rng).filter(|_| rng.random_bool(settings.bystander_share));
+                maker.inserted(pattern, bystander.copied(), host, rng)?
+            } else if mutates {
+                let Some((host, mutation)) = weighted(&self.protected, rng) else { break };
+                maker.mutated(mutation, host)?
+            } else {
+                let Some(host) = self.host(rng) else { break };
+                maker.ordinary(host)?.map(alone)
+            };
+            if let Some(item) = made {
+                return Ok(vec![item]);
             }
         }
         Ok(Vec::new())
     }
+
+    /// A real function, the shorter of two: short ones give more rows for the same work.
+    fn host(&self, rng: &mut StdRng) -> Option<&CorpusUnit> {
+        let (one, other) = (self.hosts.choose(rng)?, self.hosts.choose(rng)?);
+        Some(if one.text.len() < other.text.len() { one } else { other })
+    }
+}
+
+/// One of a group that is drawn by its weight.
+fn weighted<'a, T>(groups: &'a [(f64, Vec<T>)], rng: &mut StdRng) -> Option<&'a T> {
+    groups.choose_weighted(rng, |(weight, _)| *weight).ok()?.1.choose(rng)
 }
 
 fn alone(example: Example) -> Item {

@@ -2,7 +2,7 @@
 
 use crate::TrainError;
 use crate::error::at;
-use cloister_data::Split;
+use cloister_data::{Split, mutations};
 use cloister_source::{Limits, analyse_source};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ pub struct CorpusList {
     /// Pinned packages.
     #[serde(rename = "package")]
     pub packages: Vec<CorpusPackage>,
+    /// Pinned packages of which only functions with a protection are used, in fine-tuning.
+    #[serde(rename = "host", default)]
+    pub hosts: Vec<CorpusPackage>,
 }
 
 /// The standard library of the Python at hand.
@@ -46,7 +49,19 @@ pub struct CorpusPackage {
     /// SHA-256 of the wheel.
     pub sha256: String,
     /// Whether it gives gradients.
+    #[serde(default = "gives_gradients")]
     pub split: Split,
+    /// Whether statements may be put into its functions, or protections taken out of them.
+    #[serde(default = "is_host")]
+    pub host: bool,
+}
+
+fn gives_gradients() -> Split {
+    Split::Train
+}
+
+fn is_host() -> bool {
+    true
 }
 
 /// A piece of the corpus.
@@ -62,6 +77,16 @@ pub struct CorpusUnit {
     pub text: String,
     /// How many of the lines are context.
     pub context: usize,
+}
+
+impl CorpusUnit {
+    /// The byte at which the context ends and the unit begins.
+    pub fn body_start(&self) -> usize {
+        match self.context.checked_sub(1) {
+            Some(last) => self.text.match_indices('\n').nth(last).map_or(0, |(at, _)| at + 1),
+            None => 0,
+        }
+    }
 }
 
 impl CorpusList {
@@ -92,30 +117,61 @@ pub fn read_units(path: &Path) -> Result<Vec<CorpusUnit>, TrainError> {
     Ok(units)
 }
 
-/// Fetches what is missing, cuts it into units and writes them to `folder/units.jsonl`.
+/// Fetches what is missing, cuts it into units and writes them to `folder/units.jsonl`; and to `folder/hosts.jsonl` the
+/// functions with a protection of the packages that are hosts only.
 ///
 /// # Errors
 /// [`TrainError`] where Python is missing, a package is not the pinned one, or files cannot be written.
 pub fn prepare(list: &CorpusList, folder: &Path) -> Result<(), TrainError> {
     let wheels = folder.join("wheels");
     std::fs::create_dir_all(&wheels).map_err(at(&wheels))?;
-    let mut sources: Vec<(String, Split, String)> = Vec::new();
-    for text in python_files(&stdlib_path(list)?)? {
-        sources.push(("stdlib".into(), Split::Train, text));
-    }
-    for package in &list.packages {
-        let wheel = fetch(package, &wheels)?;
-        for text in wheel_sources(&wheel, package)? {
-            sources.push((package.name.clone(), package.split, text));
+    let units = folder.join("units.jsonl");
+    if !units.exists() {
+        let mut sources: Vec<Source> = Vec::new();
+        for text in python_files(&stdlib_path(list)?)? {
+            sources.push(Source { package: "stdlib", split: Split::Train, text });
         }
+        for package in &list.packages {
+            sources.extend(fetched(package, &wheels)?);
+        }
+        let total: usize = sources.iter().map(|source| source.text.len()).sum();
+        eprintln!("corpus: {} files, {:.1} MB", sources.len(), total as f64 / 1e6);
+        write_units(sources.into_par_iter().map(|source| units_of(&source)).collect(), &units)?;
     }
-    let total: usize = sources.iter().map(|(_, _, text)| text.len()).sum();
-    eprintln!("corpus: {} files, {:.1} MB", sources.len(), total as f64 / 1e6);
+    let hosts = folder.join("hosts.jsonl");
+    if !hosts.exists() {
+        let mut cut = Vec::new();
+        // One package after the other: together they are many times the corpus.
+        for package in &list.hosts {
+            let sources = fetched(package, &wheels)?;
+            cut.extend(sources.into_par_iter().map(|source| protected_units(&source)).collect::<Vec<_>>());
+        }
+        write_units(cut, &hosts)?;
+    }
+    Ok(())
+}
 
-    let cut: Vec<Vec<CorpusUnit>> =
-        sources.into_par_iter().map(|(package, split, text)| units_of(&package, split, &text)).collect();
-    let path = folder.join("units.jsonl");
-    let partial = folder.join("units.partial");
+/// A file of a package.
+struct Source<'l> {
+    package: &'l str,
+    split: Split,
+    text: String,
+}
+
+fn fetched<'l>(package: &'l CorpusPackage, wheels: &Path) -> Result<Vec<Source<'l>>, TrainError> {
+    let texts = wheel_sources(&fetch(package, wheels)?, package)?;
+    Ok(texts.into_iter().map(|text| Source { package: &package.name, split: package.split, text }).collect())
+}
+
+/// The units of a file that are functions with a protection.
+fn protected_units(source: &Source) -> Vec<CorpusUnit> {
+    let mut units = units_of(source);
+    units.retain(|unit| unit.function && !mutations(&unit.text, unit.body_start()).is_empty());
+    units
+}
+
+fn write_units(cut: Vec<Vec<CorpusUnit>>, path: &Path) -> Result<(), TrainError> {
+    let partial = path.with_extension("partial");
     let mut out = BufWriter::new(std::fs::File::create(&partial).map_err(at(&partial))?);
     let mut seen = HashSet::new();
     let (mut count, mut bytes) = (0usize, 0usize);
@@ -127,17 +183,17 @@ pub fn prepare(list: &CorpusList, folder: &Path) -> Result<(), TrainError> {
         count += 1;
         bytes += unit.text.len();
         let line = serde_json::to_string(&unit)
-            .map_err(|error| TrainError::Content { path: path.clone(), reason: error.to_string() })?;
+            .map_err(|error| TrainError::Content { path: path.into(), reason: error.to_string() })?;
         writeln!(out, "{line}").map_err(at(&partial))?;
     }
     out.into_inner().map_err(|error| TrainError::File { path: partial.clone(), source: error.into_error() })?;
-    std::fs::rename(&partial, &path).map_err(at(&path))?;
-    eprintln!("corpus: {count} units, {:.1} MB as the model reads them", bytes as f64 / 1e6);
+    std::fs::rename(&partial, path).map_err(at(path))?;
+    eprintln!("corpus: {count} units in {}, {:.1} MB as the model reads them", path.display(), bytes as f64 / 1e6);
     Ok(())
 }
 
-fn units_of(package: &str, split: Split, text: &str) -> Vec<CorpusUnit> {
-    let parsed = analyse_source(text, &Limits::default());
+fn units_of(source: &Source) -> Vec<CorpusUnit> {
+    let parsed = analyse_source(&source.text, &Limits::default());
     parsed
         .units
         .into_iter()
@@ -147,7 +203,7 @@ fn units_of(package: &str, split: Split, text: &str) -> Vec<CorpusUnit> {
             let lines = unit.context.iter().map(|line| &line.line).chain(&unit.lines);
             let text: String = lines.flat_map(|line| [line.text.as_str(), "\n"]).collect();
             let function = unit.kind != cloister_source::UnitKind::Module;
-            CorpusUnit { package: package.into(), split, function, text, context }
+            CorpusUnit { package: source.package.into(), split: source.split, function, text, context }
         })
         .filter(|unit| unit.text.len() <= 12_000)
         .collect()

@@ -3,12 +3,12 @@
 use crate::TrainError;
 use crate::corpus::CorpusUnit;
 use crate::finetune::Answers;
-use cloister_data::{Pair, Pattern, insert, rename_twins, weak_lines};
+use cloister_data::{Mutation, Pair, Pattern, insert, rename_twins, weak_lines};
 use cloister_engine::{PromptTemplate, Tokenizer};
 use cloister_source::{Limits, WindowOptions, analyse_source, windows};
 use rand::Rng;
 use similar::{Algorithm, DiffTag, capture_diff_slices};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One prompt with its answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,26 +138,63 @@ impl ExampleMaker {
         Ok(items)
     }
 
-    /// A pattern inside a real function; `None` where the two do not go together or the result is too long.
+    /// A pattern inside a real function, and the safe form of another one as a `bystander`; `None` where they do not go
+    /// together or the result is too long.
     ///
     /// # Errors
     /// [`TrainError`] where a text cannot be encoded.
     pub fn inserted(
         &self,
         pattern: &Pattern,
+        bystander: Option<&Pattern>,
         host: &CorpusUnit,
         rng: &mut impl Rng,
     ) -> Result<Option<Item>, TrainError> {
         let Some(&label) = self.labels.get(&pattern.cwe) else { return Ok(None) };
-        let body_start = host.text.match_indices('\n').nth(host.context.wrapping_sub(1)).map_or(0, |(i, _)| i + 1);
-        let (context, body) = host.text.split_at(body_start);
-        let Some(made) = insert(pattern, body, rng) else { return Ok(None) };
-        // Imports are context: the unit's own lines begin behind them.
-        let own = host.context + pattern.imports.len();
-        let weak: Vec<usize> = made.lines.iter().map(|line| *line as usize - 1 - pattern.imports.len()).collect();
+        let (context, body) = host.text.split_at(host.body_start());
+        let mut body = body.to_string();
+        if let Some(bystander) = bystander {
+            let Some(made) = insert(bystander, &body, rng) else { return Ok(None) };
+            body = made.safe;
+        }
+        let Some(made) = insert(pattern, &body, rng) else { return Ok(None) };
+        // As the engine puts it: imports first, none twice.
+        let present: BTreeSet<&str> = context.lines().collect();
+        let imports: BTreeSet<&str> = (pattern.imports.iter().chain(bystander.iter().flat_map(|b| &b.imports)))
+            .map(String::as_str)
+            .filter(|line| !present.contains(line))
+            .collect();
+        let head: String = imports.iter().map(|line| format!("{line}\n")).collect();
+        let (weak, safe) = (format!("{head}{context}{}", made.weak), format!("{head}{context}{}", made.safe));
+        let lines: Vec<usize> = made.lines.iter().map(|line| *line as usize - 1).collect();
+        let imports = imports.len();
+        self.twins(&weak, &safe, label, host.context + imports, lines)
+    }
+
+    /// A real function with one of its protections taken out, and the original; `None` where the result is too long.
+    ///
+    /// # Errors
+    /// [`TrainError`] where a text cannot be encoded.
+    pub fn mutated(&self, mutation: &Mutation, host: &CorpusUnit) -> Result<Option<Item>, TrainError> {
+        let Some(&label) = self.labels.get(mutation.cwe) else { return Ok(None) };
+        let Some(made) = mutation.apply(&host.text) else { return Ok(None) };
+        let own = host.context + made.imports;
+        let lines = made.lines.iter().map(|line| *line as usize - 1 - own).collect();
+        self.twins(&made.weak, &made.safe, label, own, lines)
+    }
+
+    /// Twins whose own lines begin at the 0-based line `own`; `weak_lines` count from there.
+    fn twins(
+        &self,
+        weak: &str,
+        safe: &str,
+        label: usize,
+        own: usize,
+        weak_lines: Vec<usize>,
+    ) -> Result<Option<Item>, TrainError> {
         let mut examples = Vec::with_capacity(2);
-        for (text, label, weak) in [(&made.weak, label, weak), (&made.safe, self.answers.none, Vec::new())] {
-            let prompt = self.template.prompt(&self.tokenizer, &format!("{context}{text}"))?;
+        for (text, label, weak) in [(weak, label, weak_lines), (safe, self.answers.none, Vec::new())] {
+            let prompt = self.template.prompt(&self.tokenizer, text)?;
             if prompt.ids.len() > self.context {
                 return Ok(None);
             }

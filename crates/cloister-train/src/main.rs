@@ -3,6 +3,7 @@
 mod pipeline;
 
 use clap::{Parser, Subcommand};
+use cloister_train::baseline::View;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,6 +47,12 @@ enum Step {
     Pretrain,
     /// Fine-tune it on the data set.
     Finetune,
+    /// Print examples as fine-tuning draws them, with their answers: to read what the model learns from.
+    Samples {
+        /// About how many tokens.
+        #[arg(long, default_value_t = 10_000)]
+        tokens: usize,
+    },
     /// Calibrate and write the package.
     Export,
     /// Write measured figures (as `cargo xtask report` gathers them) into the package.
@@ -56,6 +63,9 @@ enum Step {
     },
     /// Fit TF-IDF and logistic regression on the training split, and write its predictions for rows {id, code}.
     Baseline {
+        /// What of the code it sees.
+        #[arg(long, value_enum, default_value_t = View::Words)]
+        view: View,
         /// Rows to predict.
         #[arg(long)]
         input: PathBuf,

@@ -3,12 +3,12 @@
 use crate::{Arguments, Step};
 use burn::module::Module;
 use burn::tensor::Device;
-use cloister_data::{Dataset, NO_WEAKNESS, Pair, Pattern, Row, Split, batch, rows};
+use cloister_data::{Dataset, Mutation, NO_WEAKNESS, Pair, Pattern, Row, Split, batch, mutations, rows};
 use cloister_engine::{PromptTemplate, Tokenizer};
 use cloister_package::fs::update_manifest;
 use cloister_package::{CorpusEntry, DatasetEntry, Figure, Training};
-use cloister_train::baseline::TfIdf;
-use cloister_train::batch::Sources;
+use cloister_train::baseline::{TfIdf, View};
+use cloister_train::batch::{ROUND, Sources};
 use cloister_train::corpus::{CorpusList, CorpusUnit};
 use cloister_train::error::at;
 use cloister_train::examples::{ExampleMaker, Item};
@@ -17,6 +17,7 @@ use cloister_train::finetune::Answers;
 use cloister_train::recipe::Recipe;
 use cloister_train::{TrainError, bpe, corpus, export, finetune, optimise, pretrain, tokens};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -25,6 +26,12 @@ use std::path::{Path, PathBuf};
 
 /// Functions of the validation packages that the threshold is set on.
 const ORDINARY_FUNCTIONS: usize = 1200;
+
+/// The longest function that patterns are put into: it leaves room for them.
+const HOST_BYTES: usize = 1400;
+
+/// The longest function that a protection is taken out of. There are few of them.
+const PROTECTED_BYTES: usize = 2400;
 
 /// Where the steps leave their work.
 struct Places {
@@ -49,23 +56,22 @@ pub fn run(arguments: &Arguments) -> Result<(), TrainError> {
     };
     match &arguments.step {
         Step::All => {
-            if !places.corpus.join("units.jsonl").exists() {
-                corpus::prepare(&CorpusList::read(&arguments.corpus)?, &places.corpus)?;
-            }
+            corpus::prepare(&CorpusList::read(&arguments.corpus)?, &places.corpus)?;
             if !places.corpus.join("valid.u16").exists() {
                 train_tokenizer(&recipe, &dataset, &places)?;
             }
             pretrain_model(&recipe, &places)?;
-            finetune_model(&recipe, &dataset, &places)?;
+            finetune_model(arguments, &recipe, &dataset, &places)?;
             export_package(arguments, &recipe, &dataset, &places)
         }
         Step::Corpus => corpus::prepare(&CorpusList::read(&arguments.corpus)?, &places.corpus),
         Step::Tokenizer => train_tokenizer(&recipe, &dataset, &places),
         Step::Pretrain => pretrain_model(&recipe, &places),
-        Step::Finetune => finetune_model(&recipe, &dataset, &places),
+        Step::Finetune => finetune_model(arguments, &recipe, &dataset, &places),
+        Step::Samples { tokens } => print_samples(arguments, &recipe, &dataset, &places, *tokens),
         Step::Export => export_package(arguments, &recipe, &dataset, &places),
         Step::Figures { input } => note_figures(input, &arguments.output),
-        Step::Baseline { input, predictions } => baseline(&recipe, &dataset, input, predictions),
+        Step::Baseline { view, input, predictions } => baseline(&recipe, &dataset, *view, input, predictions),
     }
 }
 
@@ -135,29 +141,103 @@ fn groups_of(dataset: &Dataset, split: Split) -> Result<HashSet<String>, TrainEr
     Ok(rows(dataset)?.into_iter().filter(|row| row.split == split).map(|row| row.group).collect())
 }
 
-fn finetune_model(recipe: &Recipe, dataset: &Dataset, places: &Places) -> Result<(), TrainError> {
-    let maker = maker(recipe, dataset, places)?;
+/// Gathers what fine-tuning draws from and hands it on.
+fn with_sources(
+    arguments: &Arguments,
+    recipe: &Recipe,
+    dataset: &Dataset,
+    places: &Places,
+    then: impl FnOnce(&Sources) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
     let train = groups_of(dataset, Split::Train)?;
-    let units = corpus::read_units(&places.corpus.join("units.jsonl"))?;
+    let list = CorpusList::read(&arguments.corpus)?;
+    let mut units = corpus::read_units(&places.corpus.join("units.jsonl"))?;
+    let text_only: HashSet<&String> = list.packages.iter().filter(|p| !p.host).map(|p| &p.name).collect();
+    units.retain(|unit| unit.split == Split::Train && unit.function && !text_only.contains(&unit.package));
+    let more = corpus::read_units(&places.corpus.join("hosts.jsonl"))?;
     let mut patterns: BTreeMap<&str, Vec<&Pattern>> = BTreeMap::new();
     for pattern in &dataset.patterns {
         patterns.entry(&pattern.cwe).or_default().push(pattern);
     }
-    let sources = Sources {
+    let patterns = patterns.into_iter().map(|(class, patterns)| {
+        let common = recipe.finetune.common.iter().any(|common| common == class);
+        (if common { recipe.finetune.common_weight } else { 1.0 }, patterns)
+    });
+    then(&Sources {
         pairs: dataset.pairs.iter().filter(|pair: &&Pair| train.contains(&pair.id)).collect(),
         safe: dataset.safe.iter().filter(|snippet| train.contains(&snippet.id)).collect(),
-        patterns: patterns.into_values().collect(),
-        hosts: units.iter().filter(|unit| unit.split == Split::Train && is_host(unit)).collect(),
-    };
+        patterns: patterns.collect(),
+        hosts: units.iter().filter(|unit| (80..=HOST_BYTES).contains(&unit.text.len())).collect(),
+        protected: protected(units.iter().chain(&more)),
+    })
+}
+
+fn finetune_model(
+    arguments: &Arguments,
+    recipe: &Recipe,
+    dataset: &Dataset,
+    places: &Places,
+) -> Result<(), TrainError> {
+    let maker = maker(recipe, dataset, places)?;
     let device = Device::flex().autodiff();
     let initial = optimise::finished(&places.pretrain, &recipe.model, &device)?;
     let valid = authored(dataset, Split::Valid, &maker)?;
-    finetune::run(recipe, initial, &sources, &valid, &maker, &places.finetune, &device)
+    with_sources(arguments, recipe, dataset, places, |sources| {
+        finetune::run(recipe, initial, sources, &valid, &maker, &places.finetune, &device)
+    })
 }
 
-/// Functions of a length that leaves room for a pattern, and for many rows in a batch.
-fn is_host(unit: &CorpusUnit) -> bool {
-    unit.function && (80..=700).contains(&unit.text.len())
+fn print_samples(
+    arguments: &Arguments,
+    recipe: &Recipe,
+    dataset: &Dataset,
+    places: &Places,
+    tokens: usize,
+) -> Result<(), TrainError> {
+    let maker = maker(recipe, dataset, places)?;
+    with_sources(arguments, recipe, dataset, places, |sources| {
+        let mut settings = recipe.finetune.clone();
+        settings.stage.batch_tokens = tokens.div_ceil(ROUND);
+        for item in sources.round(&maker, &settings, recipe.seed, 0)?.into_iter().flatten() {
+            for example in &item.examples {
+                let answer = maker.labels.iter().find(|(_, index)| **index == example.label).map(|(label, _)| label);
+                let twins = if item.twins { ", one of twins" } else { "" };
+                println!("===== {}{twins}", answer.map_or("", String::as_str));
+                let mut start = 0;
+                for (index, end) in example.line_ends.iter().enumerate() {
+                    let mark = if example.weak.contains(&index) {
+                        "!"
+                    } else if example.mended.contains(&index) {
+                        "="
+                    } else {
+                        "|"
+                    };
+                    let text = maker.tokenizer.decode(&example.ids[start..=*end])?;
+                    println!("{mark} {}", text.trim_end_matches('\n'));
+                    start = end + 1;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The functions that have a protection, by the rule that takes it out. A rule with four times the
+/// sites is drawn twice as often: neither do few sites come again and again, nor does the commonest rule drown the others.
+fn protected<'u>(units: impl Iterator<Item = &'u CorpusUnit>) -> Vec<(f64, Vec<(&'u CorpusUnit, Mutation)>)> {
+    let units: Vec<&CorpusUnit> = units.filter(|unit| unit.text.len() <= PROTECTED_BYTES).collect();
+    let sites: Vec<(&CorpusUnit, Mutation)> = units
+        .into_par_iter()
+        .flat_map_iter(|unit| mutations(&unit.text, unit.body_start()).into_iter().map(move |found| (unit, found)))
+        .collect();
+    let mut rules: BTreeMap<&str, Vec<(&CorpusUnit, Mutation)>> = BTreeMap::new();
+    for site in sites {
+        rules.entry(site.1.rule).or_default().push(site);
+    }
+    for (rule, sites) in &rules {
+        eprintln!("fine-tuning: {} places for the rule {rule}", sites.len());
+    }
+    rules.into_values().map(|sites| ((sites.len() as f64).sqrt(), sites)).collect()
 }
 
 fn export_package(
@@ -200,7 +280,7 @@ fn provenance(recipe: &Recipe, dataset: &Dataset, list: &CorpusList) -> Result<T
         version: list.stdlib.version.clone(),
         licence: list.stdlib.licence.clone(),
     };
-    let packages = list.packages.iter().map(|package| CorpusEntry {
+    let packages = list.packages.iter().chain(&list.hosts).map(|package| CorpusEntry {
         name: package.name.clone(),
         version: package.version.clone(),
         licence: package.licence.clone(),
@@ -245,22 +325,29 @@ struct Answer {
 }
 
 /// Fits on the whole texts of the training rows, and predicts whole texts.
-fn baseline(recipe: &Recipe, dataset: &Dataset, input: &Path, predictions: &Path) -> Result<(), TrainError> {
+fn baseline(
+    recipe: &Recipe,
+    dataset: &Dataset,
+    view: View,
+    input: &Path,
+    predictions: &Path,
+) -> Result<(), TrainError> {
     let labels = labels(dataset);
     let index = |label: &str| labels.iter().position(|known| known == label).unwrap_or(0);
     let rows = rows(dataset)?;
-    let train: Vec<(&str, usize)> = rows
+    let train: Vec<(String, usize)> = rows
         .iter()
         .filter(|row| row.split == Split::Train)
-        .map(|row| (row.input.as_str(), index(&row.output)))
+        .map(|row| (view.of(&row.input), index(&row.output)))
         .collect();
+    let train: Vec<(&str, usize)> = train.iter().map(|(text, label)| (text.as_str(), *label)).collect();
     let model = TfIdf::fit(&train, labels.len(), recipe.seed);
     let text = std::fs::read_to_string(input).map_err(at(input))?;
     let mut out = std::io::BufWriter::new(std::fs::File::create(predictions).map_err(at(predictions))?);
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         let question: Question = serde_json::from_str(line)
             .map_err(|error| TrainError::Content { path: input.into(), reason: error.to_string() })?;
-        let probabilities = model.predict(&question.code);
+        let probabilities = model.predict(&view.of(&question.code));
         let vulnerable = probabilities[0] < 0.5;
         let scores: BTreeMap<String, f32> = labels
             .iter()

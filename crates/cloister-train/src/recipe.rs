@@ -85,6 +85,14 @@ pub struct Finetune {
     pub authored_share: f64,
     /// Share that are patterns in real functions.
     pub pattern_share: f64,
+    /// Share that are real functions with a protection taken out.
+    pub mutation_share: f64,
+    /// How often the safe form of another pattern stands in the same function.
+    pub bystander_share: f64,
+    /// The classes that are met most often in Python: their patterns are drawn `common_weight` times as often as others.
+    pub common: Vec<String>,
+    /// How much oftener.
+    pub common_weight: f64,
     /// Share of local names that are renamed in authored code.
     pub rename_share: f64,
 }

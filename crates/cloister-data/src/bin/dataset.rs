@@ -1,6 +1,7 @@
 //! Writes `assets/dataset/rows.jsonl` from the authored pairs, and the evaluation rows of a split on request.
 
-use cloister_data::{Dataset, NO_WEAKNESS, Row, Split, agreement, check, read_blind, rows};
+use cloister_data::{Dataset, NO_WEAKNESS, Row, Split, Variant, agreement, check, read_blind, rows};
+use rand::{SeedableRng, rngs::StdRng};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +11,8 @@ fn main() -> ExitCode {
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => publish(Path::new("assets/dataset")),
         ["--test-rows", path] => test_rows(Path::new("assets/dataset"), Path::new(path)),
-        _ => Err("usage: dataset [--test-rows FILE]".into()),
+        ["--variant", name, input, output] => variant_rows(name, Path::new(input), Path::new(output)),
+        _ => Err("usage: dataset [--test-rows FILE | --variant NAME INPUT OUTPUT]".into()),
     };
     match result {
         Ok(message) => {
@@ -61,4 +63,24 @@ fn test_rows(root: &Path, path: &Path) -> Result<String, Box<dyn std::error::Err
     }
     out.flush()?;
     Ok(format!("{} rows of the test split in {}", test.len(), path.display()))
+}
+
+/// Rows with their code in another dress. A row that cannot be dressed so is left out.
+fn variant_rows(name: &str, input: &Path, output: &Path) -> Result<String, Box<dyn std::error::Error>> {
+    let variant = Variant::ALL.into_iter().find(|variant| variant.name() == name);
+    let variant = variant.ok_or_else(|| format!("there is no variant {name}; the others: {:?}", Variant::ALL))?;
+    let text = std::fs::read_to_string(input)?;
+    let mut out = std::io::BufWriter::new(std::fs::File::create(output)?);
+    let mut count = 0;
+    for (number, line) in text.lines().enumerate() {
+        let mut row: serde_json::Value = serde_json::from_str(line)?;
+        let code = row["code"].as_str().unwrap_or_default();
+        if let Some(code) = variant.of(code, &mut StdRng::seed_from_u64(number as u64)) {
+            row["code"] = code.into();
+            writeln!(out, "{row}")?;
+            count += 1;
+        }
+    }
+    out.flush()?;
+    Ok(format!("{count} rows in {}", output.display()))
 }

@@ -1,0 +1,302 @@
+//! The protections that one call, name or statement makes up.
+
+use super::Finder;
+use ruff_python_ast::{Expr, ExprCall, Keyword, Stmt};
+use ruff_text_size::{Ranged, TextRange};
+
+type Rule = (&'static str, &'static str);
+
+const LOADER: Rule = ("loader", "CWE-502");
+const UNPICKLE: Rule = ("unpickle", "CWE-502");
+const EVALUATE: Rule = ("evaluate", "CWE-95");
+const SHELL_QUOTE: Rule = ("shell-quote", "CWE-78");
+const ESCAPE: Rule = ("escape", "CWE-79");
+const AUTOESCAPE: Rule = ("autoescape", "CWE-79");
+const RANDOM: Rule = ("random", "CWE-338");
+const TEMPORARY: Rule = ("temporary", "CWE-377");
+const CERTIFICATE: Rule = ("certificate", "CWE-295");
+const COOKIE: Rule = ("cookie", "CWE-614");
+const PERMISSIONS: Rule = ("permissions", "CWE-732");
+const PATH: Rule = ("path", "CWE-22");
+const REDIRECT: Rule = ("redirect", "CWE-601");
+const ENTITIES: Rule = ("entities", "CWE-611");
+const HASH: Rule = ("hash", "CWE-328");
+const LOGIN: Rule = ("login", "CWE-306");
+const PERMISSION: Rule = ("permission", "CWE-862");
+const FORGERY: Rule = ("forgery", "CWE-352");
+
+/// Rules for a call whose function means `name`.
+pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
+    let (module, last) = name.rsplit_once('.').unwrap_or(("", name));
+    let args = &call.arguments.args;
+    let keywords = &call.arguments.keywords;
+    let single = match (&**args, keywords.is_empty()) {
+        ([only], true) if !only.is_starred_expr() => Some(only),
+        _ => None,
+    };
+    if let Some(argument) = single {
+        one_argument(finder, call, name, argument);
+    }
+    match name {
+        "os.chmod" | "os.mkdir" | "os.makedirs" | "os.open" | "os.umask" | "os.fchmod" => {
+            permissions(finder, call, name)
+        }
+        "ssl.create_default_context" => {
+            finder.add(CERTIFICATE, &["import ssl"], &*call.func, "ssl._create_unverified_context".into());
+        }
+        "tempfile.mkdtemp" => {
+            let places = places(finder, call);
+            finder.add(TEMPORARY, &["import tempfile"], call, format!("tempfile.mktemp({places})"));
+        }
+        "tempfile.NamedTemporaryFile" | "tempfile.TemporaryFile" if args.is_empty() => {
+            let mode = keyword(keywords, "mode").map_or("'w+b'", |mode| finder.of(&mode.value));
+            let places = places(finder, call);
+            for name in
+                [format!("tempfile.mktemp({places})"), "'/tmp/output.tmp'".into(), "'/tmp/%d' % os.getpid()".into()]
+            {
+                finder.add(TEMPORARY, &["import tempfile"], call, format!("open({name}, {mode})"));
+            }
+        }
+        "secrets.token_hex" | "secrets.token_urlsafe" | "secrets.token_bytes" => {
+            let count = args.first().map_or("32", |count| finder.of(count));
+            let made = if last == "token_bytes" {
+                vec![
+                    format!("bytes(random.randrange(256) for _ in range({count}))"),
+                    format!("random.randbytes({count})"),
+                ]
+            } else {
+                vec![
+                    format!("''.join(random.choice('0123456789abcdef') for _ in range({count}))"),
+                    "'%032x' % random.getrandbits(128)".into(),
+                ]
+            };
+            for made in made {
+                finder.add(RANDOM, &["import random"], call, made);
+            }
+        }
+        "secrets.SystemRandom" | "random.SystemRandom" => finder.add(RANDOM, &["import random"], call, "random".into()),
+        _ => {}
+    }
+    let client = matches!(module, "requests" | "httpx")
+        && matches!(last, "get" | "post" | "put" | "delete" | "head" | "patch" | "request");
+    if client && keyword(keywords, "verify").is_none() && !args.is_empty() && keywords.iter().all(|k| k.arg.is_some()) {
+        // The closing bracket is the call's last character; a comma may stand before it.
+        let end = TextRange::new(call.end() - ruff_text_size::TextSize::from(1), call.end());
+        let inside = &finder.text[call.arguments.start().to_usize()..end.start().to_usize()];
+        let comma = if inside.trim_end().ends_with(',') { " " } else { ", " };
+        finder.add(CERTIFICATE, &[], &end, format!("{comma}verify=False)"));
+    }
+    match last {
+        "safe_join" if !args.is_empty() && keywords.is_empty() => {
+            finder.add(PATH, &["import os"], &*call.func, "os.path.join".into());
+        }
+        "join" if name == "os.path.join" => {
+            for part in args.iter().skip(1) {
+                if let Expr::Call(inner) = part
+                    && finder.meaning(&inner.func).as_deref() == Some("os.path.basename")
+                    && let [path] = &*inner.arguments.args
+                {
+                    let path = finder.of(path).to_string();
+                    finder.add(PATH, &[], part, path);
+                }
+            }
+        }
+        "url_has_allowed_host_and_scheme" | "is_safe_url" => {
+            let url = args.first().or_else(|| keyword(keywords, "url").map(|k| &k.value));
+            if let Some(url) = url {
+                let made = format!("bool({})", finder.of(url));
+                finder.add(REDIRECT, &[], call, made);
+            }
+        }
+        "format_html" if args.len() > 1 && keywords.is_empty() && args.iter().all(|a| !a.is_starred_expr()) => {
+            let values: Vec<&str> = args.iter().skip(1).map(|a| finder.of(a)).collect();
+            let made = format!("mark_safe({}.format({}))", grouped(finder, &args[0]), values.join(", "));
+            finder.add(ESCAPE, &["from django.utils.safestring import mark_safe"], call, made);
+        }
+        "set_cookie" => flip(finder, keywords, "secure", "False", COOKIE),
+        "XMLParser" => flip(finder, keywords, "resolve_entities", "True", ENTITIES),
+        "Environment" | "Template" => flip(finder, keywords, "autoescape", "False", AUTOESCAPE),
+        _ => {}
+    }
+}
+
+/// Rules for a call with one argument and nothing else.
+fn one_argument(finder: &mut Finder, call: &ExprCall, name: &str, argument: &Expr) {
+    let (module, last) = name.rsplit_once('.').unwrap_or(("", name));
+    let text = finder.of(argument).to_string();
+    let bare = grouped(finder, argument);
+    match name {
+        "yaml.safe_load" => {
+            for made in [
+                "yaml.load(@)",
+                "yaml.load(@, Loader=yaml.Loader)",
+                "yaml.load(@, Loader=yaml.UnsafeLoader)",
+                "yaml.unsafe_load(@)",
+            ] {
+                finder.add(LOADER, &["import yaml"], call, made.replace('@', &text));
+            }
+        }
+        "json.loads" => {
+            finder.add(UNPICKLE, &["import pickle"], call, format!("pickle.loads({text})"));
+            finder.add(UNPICKLE, &["import marshal"], call, format!("marshal.loads({text})"));
+            finder.add(UNPICKLE, &["import yaml"], call, format!("yaml.load({text}, Loader=yaml.Loader)"));
+            finder.add(EVALUATE, &[], call, format!("eval({text})"));
+        }
+        "json.load" => {
+            finder.add(UNPICKLE, &["import pickle"], call, format!("pickle.load({text})"));
+            finder.add(UNPICKLE, &["import yaml"], call, format!("yaml.load({text}, Loader=yaml.Loader)"));
+        }
+        "ast.literal_eval" => finder.add(EVALUATE, &[], call, format!("eval({text})")),
+        "shlex.quote" | "pipes.quote" => finder.add(SHELL_QUOTE, &[], call, bare),
+        "os.urandom" => {
+            finder.add(RANDOM, &["import random"], call, format!("random.randbytes({text})"));
+            let made = format!("bytes(random.getrandbits(8) for _ in range({text}))");
+            finder.add(RANDOM, &["import random"], call, made);
+        }
+        "secrets.choice" => finder.add(RANDOM, &["import random"], &*call.func, "random.choice".into()),
+        "secrets.randbelow" => finder.add(RANDOM, &["import random"], &*call.func, "random.randrange".into()),
+        _ => match last {
+            "escape" | "conditional_escape" | "html_escape" | "xhtml_escape" | "force_escape"
+                if escapes_markup(module, last) =>
+            {
+                finder.add(ESCAPE, &[], call, bare);
+                finder.add(ESCAPE, &[], call, format!("str({text})"));
+            }
+            "secure_filename" => finder.add(PATH, &[], call, bare),
+            _ => {}
+        },
+    }
+}
+
+/// Rules for a name or attribute, called or not.
+pub fn reference(finder: &mut Finder, expr: &Expr, name: &str) {
+    if let Some(("hashlib", algorithm)) = name.rsplit_once('.')
+        && matches!(
+            algorithm,
+            "sha224" | "sha256" | "sha384" | "sha512" | "sha3_256" | "sha3_512" | "blake2b" | "blake2s"
+        )
+    {
+        for made in ["hashlib.md5", "hashlib.sha1"] {
+            finder.add(HASH, &["import hashlib"], expr, made.into());
+        }
+    }
+}
+
+/// Rules for a statement.
+pub fn statement(finder: &mut Finder, stmt: &Stmt) {
+    match stmt {
+        Stmt::Assign(assign) => {
+            if let ([Expr::Tuple(targets)], Expr::Call(call)) = (&*assign.targets, &*assign.value)
+                && let [descriptor, path] = &*targets.elts
+                && finder.meaning(&call.func).as_deref() == Some("tempfile.mkstemp")
+            {
+                let before = &finder.text[..stmt.start().to_usize()];
+                let indent = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
+                let (descriptor, path) = (finder.of(descriptor), finder.of(path));
+                if indent.trim().is_empty() && descriptor != path {
+                    let places = places(finder, call);
+                    for flags in ["os.O_RDWR | os.O_CREAT", "os.O_WRONLY | os.O_CREAT, 0o600"] {
+                        let made = format!(
+                            "{path} = tempfile.mktemp({places})\n{indent}{descriptor} = os.open({path}, {flags})"
+                        );
+                        finder.add(TEMPORARY, &["import os", "import tempfile"], stmt, made);
+                    }
+                }
+            }
+        }
+        Stmt::FunctionDef(function) => {
+            for decorator in &function.decorator_list {
+                let expr = match &decorator.expression {
+                    Expr::Call(call) => &*call.func,
+                    other => other,
+                };
+                let Some(name) = finder.meaning(expr) else { continue };
+                let rule = match name.rsplit('.').next().unwrap_or_default() {
+                    "login_required" | "authenticated" | "requires_auth" | "auth_required" => LOGIN,
+                    "permission_required"
+                    | "has_access"
+                    | "has_access_api"
+                    | "protect"
+                    | "user_passes_test"
+                    | "staff_member_required"
+                    | "require_admin_permission"
+                    | "any_permission_required" => PERMISSION,
+                    "csrf_protect" | "requires_csrf_token" => FORGERY,
+                    _ => continue,
+                };
+                // The decorator goes with its line, so that what follows it, the name at last, stands at its place.
+                let rest = &finder.text[decorator.end().to_usize()..];
+                let blank = rest.len() - rest.trim_start().len();
+                let range = TextRange::new(
+                    decorator.start(),
+                    decorator.end() + ruff_text_size::TextSize::try_from(blank).unwrap_or_default(),
+                );
+                finder.add(rule, &[], &range, String::new());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Too narrow permissions become everybody's.
+fn permissions(finder: &mut Finder, call: &ExprCall, name: &str) {
+    let mode = match name {
+        "os.umask" => call.arguments.args.first(),
+        "os.open" => call.arguments.args.get(2),
+        _ => call.arguments.args.get(1).or_else(|| keyword(&call.arguments.keywords, "mode").map(|k| &k.value)),
+    };
+    let Some(mode) = mode.filter(|mode| finder.of(*mode).starts_with("0o")) else { return };
+    let old = finder.of(mode).to_string();
+    let wide: &[&str] = if name == "os.umask" { &["0", "0o000"] } else { &["0o777", "0o666"] };
+    let narrow = if name == "os.umask" {
+        old.trim_matches(['0', 'o']) != ""
+    } else {
+        old.ends_with('0') || old.ends_with("44") || old.ends_with("55")
+    };
+    for made in wide.iter().filter(|_| narrow) {
+        finder.add(PERMISSIONS, &[], mode, (*made).into());
+    }
+}
+
+fn flip(finder: &mut Finder, keywords: &[Keyword], name: &str, value: &str, rule: Rule) {
+    if let Some(found) = keyword(keywords, name)
+        && finder.of(&found.value) != value
+    {
+        finder.add(rule, &[], &found.value, value.into());
+    }
+}
+
+fn keyword<'a>(keywords: &'a [Keyword], name: &str) -> Option<&'a Keyword> {
+    keywords.iter().find(|keyword| keyword.arg.as_ref().is_some_and(|arg| arg.as_str() == name))
+}
+
+/// Where a temporary file shall stand: the arguments that every function of `tempfile` takes.
+fn places(finder: &Finder, call: &ExprCall) -> String {
+    let positional = call.arguments.args.iter().take(3).map(|arg| finder.of(arg));
+    let named =
+        call.arguments.keywords.iter().filter(|keyword| {
+            keyword.arg.as_ref().is_some_and(|arg| matches!(arg.as_str(), "suffix" | "prefix" | "dir"))
+        });
+    positional.chain(named.map(|keyword| finder.of(keyword))).collect::<Vec<_>>().join(", ")
+}
+
+/// The text of an expression, in brackets where taking a call off it would tear it apart.
+fn grouped(finder: &Finder, expr: &Expr) -> String {
+    let text = finder.of(expr);
+    let whole = matches!(
+        expr,
+        Expr::Name(_)
+            | Expr::Attribute(_)
+            | Expr::Call(_)
+            | Expr::Subscript(_)
+            | Expr::StringLiteral(_)
+            | Expr::FString(_)
+    );
+    if whole { text.to_string() } else { format!("({text})") }
+}
+
+/// Whether a module's `escape` is about markup: that of `re` or of a shell is not.
+fn escapes_markup(module: &str, last: &str) -> bool {
+    last != "escape"
+        || ["html", "markupsafe", "saxutils", "cgi", "flask", "jinja2"].iter().any(|part| module.contains(part))
+}

@@ -18,6 +18,8 @@ pub struct Inserted {
     pub lines: Vec<u32>,
     /// The host with the safe form.
     pub safe: String,
+    /// The names that the pattern brought along.
+    pub names: BTreeSet<String>,
 }
 
 /// How often the statements of a pattern are spread over the host instead of following each other.
@@ -30,8 +32,8 @@ const GAP: usize = 3;
 /// forms have as many statements, those are often spread over the host's, so that a flow has to be followed.
 ///
 /// `None` where the host does not parse, holds no function, or has no name that could carry data from outside; or where
-/// the result would not parse (an `await` in a function that is not async, say).
-pub fn insert(pattern: &Pattern, host: &str, rng: &mut impl Rng) -> Option<Inserted> {
+/// the result would not parse (an `await` in a function that is not async, say). The names in `own` are not such names.
+pub fn insert(pattern: &Pattern, host: &str, own: &BTreeSet<String>, rng: &mut impl Rng) -> Option<Inserted> {
     let parsed = ruff_python_parser::parse_module(host).ok()?;
     let function = last_function(&parsed.syntax().body)?;
     let starts = line_starts(host);
@@ -49,8 +51,11 @@ pub fn insert(pattern: &Pattern, host: &str, rng: &mut impl Rng) -> Option<Inser
         .collect();
     let names = local_names(function, &starts);
     let stored = names.stored;
-    let before: Vec<String> =
-        stored.iter().filter(|(line, _)| *line < block[index].line).map(|(_, name)| name.clone()).collect();
+    let before: Vec<String> = stored
+        .iter()
+        .filter(|(line, name)| *line < block[index].line && !own.contains(name))
+        .map(|(_, name)| name.clone())
+        .collect();
     let variables = if parameters.is_empty() { &before } else { &parameters };
     let first = variables.choose(rng)?;
     let second = variables.choose(rng)?;
@@ -91,7 +96,8 @@ pub fn insert(pattern: &Pattern, host: &str, rng: &mut impl Rng) -> Option<Inser
     ruff_python_parser::parse_module(&weak).ok()?;
     ruff_python_parser::parse_module(&safe).ok()?;
     let lines = pattern.weak_lines.iter().map(|line| numbers.get(*line as usize - 1).copied());
-    Some(Inserted { weak, lines: lines.collect::<Option<_>>()?, safe })
+    let names = held.into_iter().filter(|word| !taken.iter().any(|name| name == word)).map(str::to_owned).collect();
+    Some(Inserted { weak, lines: lines.collect::<Option<_>>()?, safe, names })
 }
 
 /// The 0-based lines at which the statements of a form begin; one statement where it cannot be told.
@@ -235,7 +241,7 @@ mod tests {
     fn twins_differ_in_the_pattern_alone() {
         let host = "@route('/')\ndef f(self, name):\n    if name:\n        g(name)\n    return 1\n";
         for seed in 0..50 {
-            let made = insert(&pattern(), host, &mut StdRng::seed_from_u64(seed)).unwrap();
+            let made = insert(&pattern(), host, &BTreeSet::new(), &mut StdRng::seed_from_u64(seed)).unwrap();
             let weak: Vec<&str> = made.weak.lines().collect();
             let safe: Vec<&str> = made.safe.lines().collect();
             assert_eq!(weak.len(), safe.len());
@@ -256,7 +262,7 @@ mod tests {
         let host = "def f(name):\n    a()\n    b()\n    while c():\n        d()\n        e()\n    return 1\n";
         let mut apart = 0;
         for seed in 0..60 {
-            let made = insert(&pattern, host, &mut StdRng::seed_from_u64(seed)).unwrap();
+            let made = insert(&pattern, host, &BTreeSet::new(), &mut StdRng::seed_from_u64(seed)).unwrap();
             let lines: Vec<&str> = made.weak.lines().collect();
             let [source] = (0..lines.len()).filter(|i| lines[*i].contains("strip")).collect::<Vec<_>>()[..] else {
                 panic!("{}", made.weak)
@@ -290,7 +296,7 @@ mod tests {
         };
         let host = "def f(name):\n    a()\n    b()\n    name = c()\n    d()\n    return name\n";
         for seed in 0..60 {
-            let made = insert(&pattern, host, &mut StdRng::seed_from_u64(seed)).unwrap();
+            let made = insert(&pattern, host, &BTreeSet::new(), &mut StdRng::seed_from_u64(seed)).unwrap();
             let at = |text: &str| made.weak.lines().position(|line| line.contains(text)).unwrap();
             let (source, bound, sink) = (at("strip"), at("name = c()"), at("os.system"));
             assert!((source < bound) == (sink < bound), "{}", made.weak);
@@ -300,7 +306,7 @@ mod tests {
     #[test]
     fn hosts_without_data_are_refused() {
         for host in ["x = 1\n", "def f():\n    return 1\n", "def f(:\n"] {
-            assert!(insert(&pattern(), host, &mut StdRng::seed_from_u64(1)).is_none(), "{host}");
+            assert!(insert(&pattern(), host, &BTreeSet::new(), &mut StdRng::seed_from_u64(1)).is_none(), "{host}");
         }
     }
 }

@@ -86,8 +86,9 @@ const KEPT: &[&str] = &["self", "cls", "request", "_", "__name__", "args", "kwar
 /// Gives some of the parameters and local variables of a piece of code other names, consistently. Lines stay where they
 /// are. `None` where the code does not parse.
 ///
-/// A name is renamed only if the code binds it as a parameter or variable and nothing else (import, function, class,
-/// keyword argument, `global`) uses it, so that the meaning stays.
+/// A name is renamed only if a function binds it as a parameter or variable and nothing else (import, function, class,
+/// module or class attribute, keyword argument, `global`) uses it, so that the meaning stays. The parameters of a decorated
+/// function stay: a route or a fixture goes by their names.
 pub fn rename_locals(code: &str, share: f64, rng: &mut impl Rng) -> Option<String> {
     let map = plan(&[code], share, rng)?;
     apply(code, &map)
@@ -157,6 +158,8 @@ struct Names {
     seen: BTreeSet<String>,
     /// Where names stand.
     places: Vec<(TextRange, String)>,
+    /// How many functions are around what is visited.
+    depth: usize,
 }
 
 impl<'a> Visitor<'a> for Names {
@@ -164,9 +167,20 @@ impl<'a> Visitor<'a> for Names {
         match stmt {
             Stmt::FunctionDef(def) => {
                 self.fixed.insert(def.name.to_string());
+                if !def.decorator_list.is_empty() {
+                    self.fixed.extend(def.parameters.iter().map(|parameter| parameter.name().to_string()));
+                }
+                self.depth += 1;
+                walk_stmt(self, stmt);
+                self.depth -= 1;
+                return;
             }
             Stmt::ClassDef(def) => {
                 self.fixed.insert(def.name.to_string());
+                let outside = std::mem::take(&mut self.depth);
+                walk_stmt(self, stmt);
+                self.depth = outside;
+                return;
             }
             Stmt::Import(import) => {
                 for alias in &import.names {
@@ -201,7 +215,8 @@ impl<'a> Visitor<'a> for Names {
             Expr::Name(name) => {
                 let text = name.id.to_string();
                 if name.ctx == ExprContext::Store {
-                    self.bound.insert(text.clone());
+                    let names = if self.depth > 0 { &mut self.bound } else { &mut self.fixed };
+                    names.insert(text.clone());
                 }
                 self.seen.insert(text.clone());
                 self.places.push((name.range(), text));
@@ -239,6 +254,16 @@ mod tests {
             assert!(renamed.contains(kept), "{kept} in {renamed}");
         }
         assert_eq!(renamed.lines().count(), code.lines().count());
+    }
+
+    #[test]
+    fn what_others_may_go_by_stays() {
+        let code = "LIMIT = 3\nclass A:\n    kind = 1\n    @route('/<name>')\n    def f(self, name):\n        made = name\n        return made\n";
+        let renamed = rename_locals(code, 1.0, &mut StdRng::seed_from_u64(1)).unwrap();
+        assert!(!renamed.contains("made"), "{renamed}");
+        for kept in ["LIMIT = 3", "kind = 1", "def f(self, name):"] {
+            assert!(renamed.contains(kept), "{kept} in {renamed}");
+        }
     }
 
     #[test]

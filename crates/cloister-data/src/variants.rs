@@ -32,7 +32,7 @@ const TALK: [&str; 4] = [
     "FIXME: insecure, see the audit",
 ];
 
-const IDLE: &str = "unused_total = sum(n * 2 for n in range(3))";
+const IDLE: &str = "unused_total = 2 * 3 + 1";
 
 impl Variant {
     /// All of them.
@@ -79,7 +79,8 @@ impl Variant {
                 })
             }
         };
-        (made != code && ruff_python_parser::parse_module(&made).is_ok()).then_some(made)
+        let changed = !made.lines().eq(code.lines());
+        (changed && ruff_python_parser::parse_module(&made).is_ok()).then_some(made)
     }
 }
 

@@ -24,6 +24,9 @@ pub struct CorpusList {
     /// Pinned packages of which only functions with a protection are used, in fine-tuning.
     #[serde(rename = "host", default)]
     pub hosts: Vec<CorpusPackage>,
+    /// Pinned packages that are measured on: what ordinary code is.
+    #[serde(rename = "measure", default)]
+    pub measure: Vec<CorpusPackage>,
 }
 
 /// The standard library of the Python at hand.
@@ -100,6 +103,17 @@ impl CorpusList {
     }
 }
 
+impl CorpusList {
+    /// Where in the corpus's folder the functions with a protection are. Another list or other rules give another file.
+    pub fn hosts_file(&self, folder: &Path) -> PathBuf {
+        let mut hash = Sha256::new();
+        hash.update(cloister_data::RULES.to_le_bytes());
+        self.hosts.iter().for_each(|package| hash.update(&package.sha256));
+        let digest: String = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        folder.join(format!("hosts-{digest}.jsonl"))
+    }
+}
+
 /// Reads units written by [`prepare`].
 ///
 /// # Errors
@@ -117,7 +131,7 @@ pub fn read_units(path: &Path) -> Result<Vec<CorpusUnit>, TrainError> {
     Ok(units)
 }
 
-/// Fetches what is missing, cuts it into units and writes them to `folder/units.jsonl`; and to `folder/hosts.jsonl` the
+/// Fetches what is missing, cuts it into units and writes them to `folder/units.jsonl`; and to [`CorpusList::hosts_file`] the
 /// functions with a protection of the packages that are hosts only.
 ///
 /// # Errors
@@ -138,7 +152,7 @@ pub fn prepare(list: &CorpusList, folder: &Path) -> Result<(), TrainError> {
         eprintln!("corpus: {} files, {:.1} MB", sources.len(), total as f64 / 1e6);
         write_units(sources.into_par_iter().map(|source| units_of(&source)).collect(), &units)?;
     }
-    let hosts = folder.join("hosts.jsonl");
+    let hosts = list.hosts_file(folder);
     if !hosts.exists() {
         let mut cut = Vec::new();
         // One package after the other: together they are many times the corpus.
@@ -149,6 +163,35 @@ pub fn prepare(list: &CorpusList, folder: &Path) -> Result<(), TrainError> {
         write_units(cut, &hosts)?;
     }
     Ok(())
+}
+
+/// The functions of the packages that are measured on, by package.
+///
+/// # Errors
+/// [`TrainError`] where a package is not the pinned one or cannot be fetched.
+pub fn measure_units(list: &CorpusList, folder: &Path) -> Result<Vec<Vec<CorpusUnit>>, TrainError> {
+    let wheels = folder.join("wheels");
+    std::fs::create_dir_all(&wheels).map_err(at(&wheels))?;
+    let of = |package| -> Result<Vec<CorpusUnit>, TrainError> {
+        let sources = fetched(package, &wheels)?;
+        let mut units: Vec<CorpusUnit> = sources.iter().flat_map(units_of).collect();
+        units.retain(|unit| unit.function);
+        units.iter_mut().for_each(as_code);
+        units.retain(|unit| analyse_source(&unit.text, &Limits::default()).notices.is_empty());
+        units.sort_by(|a, b| a.text.cmp(&b.text));
+        units.dedup_by(|b, a| a.text == b.text);
+        Ok(units)
+    };
+    list.measure.iter().map(of).collect()
+}
+
+/// Indents a method under the header of its class again: other tools read Python alone.
+fn as_code(unit: &mut CorpusUnit) {
+    let (context, body) = unit.text.split_at(unit.body_start());
+    if context.lines().any(|line| line.starts_with("class ")) {
+        let indented: String = body.lines().map(|line| format!("    {line}\n")).collect();
+        unit.text = format!("{context}{indented}");
+    }
 }
 
 /// A file of a package.

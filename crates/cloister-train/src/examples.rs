@@ -3,7 +3,7 @@
 use crate::TrainError;
 use crate::corpus::CorpusUnit;
 use crate::finetune::Answers;
-use cloister_data::{Mutation, Pair, Pattern, insert, rename_twins, weak_lines};
+use cloister_data::{Mutation, Pair, Pattern, insert, rename_twins, weak_lines, with_imports};
 use cloister_engine::{PromptTemplate, Tokenizer};
 use cloister_source::{Limits, WindowOptions, analyse_source, windows};
 use rand::Rng;
@@ -153,21 +153,17 @@ impl ExampleMaker {
         let Some(&label) = self.labels.get(&pattern.cwe) else { return Ok(None) };
         let (context, body) = host.text.split_at(host.body_start());
         let mut body = body.to_string();
+        let mut names = BTreeSet::new();
         if let Some(bystander) = bystander {
-            let Some(made) = insert(bystander, &body, rng) else { return Ok(None) };
-            body = made.safe;
+            let Some(made) = insert(bystander, &body, &names, rng) else { return Ok(None) };
+            (body, names) = (made.safe, made.names);
         }
-        let Some(made) = insert(pattern, &body, rng) else { return Ok(None) };
-        // As the engine puts it: imports first, none twice.
-        let present: BTreeSet<&str> = context.lines().collect();
-        let imports: BTreeSet<&str> = (pattern.imports.iter().chain(bystander.iter().flat_map(|b| &b.imports)))
-            .map(String::as_str)
-            .filter(|line| !present.contains(line))
-            .collect();
-        let head: String = imports.iter().map(|line| format!("{line}\n")).collect();
-        let (weak, safe) = (format!("{head}{context}{}", made.weak), format!("{head}{context}{}", made.safe));
+        // What the bystander has made safe is not data from outside.
+        let Some(made) = insert(pattern, &body, &names, rng) else { return Ok(None) };
+        let imports = pattern.imports.iter().chain(bystander.iter().flat_map(|bystander| &bystander.imports));
+        let (context, imports) = with_imports(context, imports.map(String::as_str));
+        let (weak, safe) = (format!("{context}{}", made.weak), format!("{context}{}", made.safe));
         let lines: Vec<usize> = made.lines.iter().map(|line| *line as usize - 1).collect();
-        let imports = imports.len();
         self.twins(&weak, &safe, label, host.context + imports, lines)
     }
 
@@ -179,7 +175,7 @@ impl ExampleMaker {
         let Some(&label) = self.labels.get(mutation.cwe) else { return Ok(None) };
         let Some(made) = mutation.apply(&host.text) else { return Ok(None) };
         let own = host.context + made.imports;
-        let lines = made.lines.iter().map(|line| *line as usize - 1 - own).collect();
+        let lines = made.lines.iter().filter_map(|line| (*line as usize).checked_sub(own + 1)).collect();
         self.twins(&made.weak, &made.safe, label, own, lines)
     }
 

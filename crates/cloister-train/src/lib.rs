@@ -9,6 +9,7 @@ pub mod error;
 pub mod examples;
 pub mod export;
 pub mod finetune;
+pub mod neural;
 pub mod optimise;
 pub mod pretrain;
 pub mod recipe;

@@ -1,9 +1,10 @@
 //! `cloister-train`: one command from the sources to the shipped model package.
 
+mod measure;
 mod pipeline;
 
 use clap::{Parser, Subcommand};
-use cloister_train::baseline::View;
+use measure::Baseline;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -61,17 +62,26 @@ enum Step {
         #[arg(long)]
         input: PathBuf,
     },
-    /// Fit TF-IDF and logistic regression on the training split, and write its predictions for rows {id, code}.
+    /// Write functions of the corpus list's `measure` packages, as rows {id, code, safe, …}: what ordinary code is.
+    Ordinary {
+        /// Where the rows go.
+        #[arg(long)]
+        rows: PathBuf,
+        /// How many.
+        #[arg(long, default_value_t = 5000)]
+        count: usize,
+    },
+    /// Fit a baseline on the training split, and write its predictions for rows {id, code}.
     Baseline {
-        /// What of the code it sees.
-        #[arg(long, value_enum, default_value_t = View::Words)]
-        view: View,
-        /// Rows to predict.
-        #[arg(long)]
-        input: PathBuf,
-        /// Where the predictions go.
-        #[arg(long)]
-        predictions: PathBuf,
+        /// Which one.
+        #[arg(long, value_enum)]
+        kind: Baseline,
+        /// Rows to predict; may be given several times.
+        #[arg(long, required = true)]
+        input: Vec<PathBuf>,
+        /// Where the predictions go, one for each `--input`.
+        #[arg(long, required = true)]
+        predictions: Vec<PathBuf>,
     },
 }
 

@@ -1,16 +1,13 @@
 //! The steps in order, and what each reads and leaves.
 
-use crate::{Arguments, Step};
+use crate::{Arguments, Step, measure};
 use burn::module::Module;
 use burn::tensor::Device;
 use cloister_data::{Dataset, Mutation, NO_WEAKNESS, Pair, Pattern, Row, Split, batch, mutations, rows};
 use cloister_engine::{PromptTemplate, Tokenizer};
-use cloister_package::fs::update_manifest;
-use cloister_package::{CorpusEntry, DatasetEntry, Figure, Training};
-use cloister_train::baseline::{TfIdf, View};
+use cloister_package::{CorpusEntry, DatasetEntry, Training};
 use cloister_train::batch::{ROUND, Sources};
 use cloister_train::corpus::{CorpusList, CorpusUnit};
-use cloister_train::error::at;
 use cloister_train::examples::{ExampleMaker, Item};
 use cloister_train::export::HeldOut;
 use cloister_train::finetune::Answers;
@@ -18,11 +15,9 @@ use cloister_train::recipe::Recipe;
 use cloister_train::{TrainError, bpe, corpus, export, finetune, optimise, pretrain, tokens};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Functions of the validation packages that the threshold is set on.
 const ORDINARY_FUNCTIONS: usize = 1200;
@@ -70,13 +65,20 @@ pub fn run(arguments: &Arguments) -> Result<(), TrainError> {
         Step::Finetune => finetune_model(arguments, &recipe, &dataset, &places),
         Step::Samples { tokens } => print_samples(arguments, &recipe, &dataset, &places, *tokens),
         Step::Export => export_package(arguments, &recipe, &dataset, &places),
-        Step::Figures { input } => note_figures(input, &arguments.output),
-        Step::Baseline { view, input, predictions } => baseline(&recipe, &dataset, *view, input, predictions),
+        Step::Figures { input } => measure::note_figures(input, &arguments.output),
+        Step::Ordinary { rows, count } => measure::ordinary_rows(arguments, &recipe, &places.corpus, rows, *count),
+        Step::Baseline { kind, input, predictions } => {
+            if input.len() != predictions.len() {
+                return Err(TrainError::Arguments("give as many --predictions as --input".into()));
+            }
+            let files: Vec<(PathBuf, PathBuf)> = input.iter().cloned().zip(predictions.iter().cloned()).collect();
+            measure::baseline(&recipe, &dataset, &arguments.output, *kind, &files)
+        }
     }
 }
 
 /// The answers: "none", then every class of the data set in numerical order.
-fn labels(dataset: &Dataset) -> Vec<String> {
+pub fn labels(dataset: &Dataset) -> Vec<String> {
     let numbers: BTreeSet<u32> = (dataset.pairs.iter().map(|pair| &pair.cwe))
         .chain(dataset.patterns.iter().map(|pattern| &pattern.cwe))
         .filter_map(|cwe| cwe.strip_prefix("CWE-")?.parse().ok())
@@ -154,7 +156,8 @@ fn with_sources(
     let mut units = corpus::read_units(&places.corpus.join("units.jsonl"))?;
     let text_only: HashSet<&String> = list.packages.iter().filter(|p| !p.host).map(|p| &p.name).collect();
     units.retain(|unit| unit.split == Split::Train && unit.function && !text_only.contains(&unit.package));
-    let more = corpus::read_units(&places.corpus.join("hosts.jsonl"))?;
+    let mut more = corpus::read_units(&list.hosts_file(&places.corpus))?;
+    more.retain(|unit| unit.split == Split::Train);
     let mut patterns: BTreeMap<&str, Vec<&Pattern>> = BTreeMap::new();
     for pattern in &dataset.patterns {
         patterns.entry(&pattern.cwe).or_default().push(pattern);
@@ -299,73 +302,4 @@ fn provenance(recipe: &Recipe, dataset: &Dataset, list: &CorpusList) -> Result<T
         }),
         notes: "Steps and tokens are pre-training and fine-tuning together; fine-tuning's include padding.".into(),
     })
-}
-
-fn note_figures(input: &Path, package: &Path) -> Result<(), TrainError> {
-    let text = std::fs::read(input).map_err(at(input))?;
-    let figures: Vec<Figure> = serde_json::from_slice(&text)
-        .map_err(|error| TrainError::Content { path: input.into(), reason: error.to_string() })?;
-    update_manifest(package, |manifest| manifest.evaluation = figures)?;
-    Ok(())
-}
-
-#[derive(Deserialize)]
-struct Question {
-    id: String,
-    code: String,
-}
-
-#[derive(Serialize)]
-struct Answer {
-    id: String,
-    vulnerable: bool,
-    findings: Vec<serde_json::Value>,
-    probability: f32,
-    scores: BTreeMap<String, f32>,
-}
-
-/// Fits on the whole texts of the training rows, and predicts whole texts.
-fn baseline(
-    recipe: &Recipe,
-    dataset: &Dataset,
-    view: View,
-    input: &Path,
-    predictions: &Path,
-) -> Result<(), TrainError> {
-    let labels = labels(dataset);
-    let index = |label: &str| labels.iter().position(|known| known == label).unwrap_or(0);
-    let rows = rows(dataset)?;
-    let train: Vec<(String, usize)> = rows
-        .iter()
-        .filter(|row| row.split == Split::Train)
-        .map(|row| (view.of(&row.input), index(&row.output)))
-        .collect();
-    let train: Vec<(&str, usize)> = train.iter().map(|(text, label)| (text.as_str(), *label)).collect();
-    let model = TfIdf::fit(&train, labels.len(), recipe.seed);
-    let text = std::fs::read_to_string(input).map_err(at(input))?;
-    let mut out = std::io::BufWriter::new(std::fs::File::create(predictions).map_err(at(predictions))?);
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let question: Question = serde_json::from_str(line)
-            .map_err(|error| TrainError::Content { path: input.into(), reason: error.to_string() })?;
-        let probabilities = model.predict(&view.of(&question.code));
-        let vulnerable = probabilities[0] < 0.5;
-        let scores: BTreeMap<String, f32> = labels
-            .iter()
-            .cloned()
-            .zip(probabilities.iter().copied())
-            .filter(|(label, _)| label != NO_WEAKNESS)
-            .collect();
-        let top = scores.iter().max_by(|a, b| a.1.total_cmp(b.1));
-        let findings = match (vulnerable, top) {
-            (true, Some((cwe, _))) => {
-                vec![serde_json::json!({"cwe": cwe, "line": 1, "end_line": 1, "confidence": 1.0 - probabilities[0]})]
-            }
-            _ => Vec::new(),
-        };
-        let answer = Answer { id: question.id, vulnerable, findings, probability: 1.0 - probabilities[0], scores };
-        let json = serde_json::to_string(&answer)
-            .map_err(|error| TrainError::Content { path: predictions.into(), reason: error.to_string() })?;
-        writeln!(out, "{json}").map_err(at(predictions))?;
-    }
-    Ok(())
 }

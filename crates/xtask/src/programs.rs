@@ -15,9 +15,9 @@ const NOT_NATIVE: [&str; 3] = ["xtask", "cloister-wasm", "cloister-parity"];
 /// How the native crates are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// For people, and for measuring.
+    /// For people, and for measuring time.
     Release,
-    /// For tests.
+    /// For tests, and for figures that time has no part in.
     Quick,
 }
 

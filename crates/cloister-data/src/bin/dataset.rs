@@ -77,6 +77,8 @@ fn variant_rows(name: &str, input: &Path, output: &Path) -> Result<String, Box<d
         let code = row["code"].as_str().unwrap_or_default();
         if let Some(code) = variant.of(code, &mut StdRng::seed_from_u64(number as u64)) {
             row["code"] = code.into();
+            // Lines have moved.
+            row["line"] = serde_json::Value::Null;
             writeln!(out, "{row}")?;
             count += 1;
         }

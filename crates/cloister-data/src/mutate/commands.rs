@@ -1,7 +1,11 @@
 //! Commands and queries whose parts were kept apart are put together into one text.
 
 use super::Finder;
+use super::rules::may_be_anything;
 use ruff_python_ast::{Expr, ExprCall};
+
+/// One of these stands in every query that takes values.
+const VERBS: [&str; 5] = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "REPLACE "];
 
 const SHELL: (&str, &str) = ("shell", "CWE-78");
 const QUERY: (&str, &str) = ("query", "CWE-89");
@@ -25,17 +29,19 @@ pub fn subprocess(finder: &mut Finder, call: &ExprCall, name: &str) {
     }
     let mut values = Vec::new();
     let mut words = Vec::new();
+    let mut open = false;
     for part in &list.elts {
         match part {
             Expr::StringLiteral(literal) => words.push(Some(literal.value.to_str().to_string())),
             _ => {
+                open |= may_be_anything(part);
                 values.push(finder.of(part));
                 words.push(None);
             }
         }
     }
     let plain = |text: &str| !text.contains(['"', '\'', '\\', '{', '}', '%', '\n', ' ']) && !text.is_empty();
-    if values.is_empty() || words.iter().flatten().any(|word| !plain(word)) {
+    if !open || words.iter().flatten().any(|word| !plain(word)) {
         return;
     }
     let mut left = values.iter();
@@ -79,23 +85,22 @@ pub fn execute(finder: &mut Finder, call: &ExprCall) {
     if elements.is_empty() || elements.iter().any(Expr::is_starred_expr) {
         return;
     }
-    let literal = sql.is_string_literal_expr();
     let text = finder.of(sql).to_string();
     let holes = text.replace('?', "%s");
-    if literal && holes.matches("%s").count() != elements.len() {
+    let upper = text.to_uppercase();
+    let query = sql.is_string_literal_expr() && VERBS.iter().any(|verb| upper.contains(verb));
+    // Another percent sign would be taken for a hole.
+    let fits = holes.matches("%s").count() == elements.len() && holes.matches('%').count() == elements.len();
+    if !query || !fits || !elements.iter().any(may_be_anything) {
         return;
     }
     let function = finder.of(function).to_string();
-    if literal {
-        finder.add(QUERY, &[], call, format!("{function}({holes} % {tuple})"));
-        let quoted = if text.starts_with('\'') { "\"%s\"" } else { "'%s'" };
-        finder.add(QUERY, &[], call, format!("{function}({} % {tuple})", holes.replace("%s", quoted)));
-        if !holes.contains(['{', '}']) {
-            let made = format!("{function}({}.format({}))", holes.replace("%s", "{}"), values.join(", "));
-            finder.add(QUERY, &[], call, made);
-        }
-    } else if sql.is_name_expr() {
-        finder.add(QUERY, &[], call, format!("{function}({text} % {tuple})"));
+    finder.add(QUERY, &[], call, format!("{function}({holes} % {tuple})"));
+    let quoted = if text.starts_with('\'') { "\"%s\"" } else { "'%s'" };
+    finder.add(QUERY, &[], call, format!("{function}({} % {tuple})", holes.replace("%s", quoted)));
+    if !holes.contains(['{', '}']) {
+        let made = format!("{function}({}.format({}))", holes.replace("%s", "{}"), values.join(", "));
+        finder.add(QUERY, &[], call, made);
     }
 }
 

@@ -7,8 +7,8 @@ mod rules;
 use names::Imports;
 use ruff_python_ast::Stmt;
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
-use ruff_python_ast::{Expr, ExprCall};
-use ruff_text_size::{Ranged, TextRange, TextSize};
+use ruff_python_ast::{Expr, ExprCall, PySourceType};
+use ruff_text_size::{Ranged, TextRange};
 use std::collections::BTreeSet;
 
 /// One way to take one protection out of a function.
@@ -20,7 +20,9 @@ pub struct Mutation {
     pub rule: &'static str,
     /// Imports that the changed code needs; both twins get those that are not there.
     pub imports: Vec<&'static str>,
-    /// What is replaced.
+    /// Where the function begins in the text that it was found in.
+    from: usize,
+    /// What of the function is replaced.
     range: TextRange,
     /// By what.
     replacement: String,
@@ -39,37 +41,59 @@ pub struct Mutated {
     pub imports: usize,
 }
 
-/// Every mutation that the rules know of in `text` from the byte `from` on (what stands before is context: imports and
-/// globals, read for what the names mean). Empty where it does not parse.
+/// Changes with the rules, so that what was found by older ones is not taken for theirs.
+pub const RULES: u32 = 2;
+
+/// Every mutation that the rules know of in the function at the end of `text`, which begins at the byte `from`. What stands
+/// before is context: imports, globals and the header of a class, read for what names mean. Empty where the function does
+/// not parse.
 pub fn mutations(text: &str, from: usize) -> Vec<Mutation> {
-    let Ok(parsed) = ruff_python_parser::parse_module(text) else { return Vec::new() };
-    let from = TextSize::try_from(from).unwrap_or_default();
-    let body = &parsed.syntax().body;
-    let mut finder = Finder { text, from, imports: Imports::of(body), found: Vec::new() };
-    finder.visit_body(body);
-    finder.found
+    let Some((context, body)) = text.split_at_checked(from) else { return Vec::new() };
+    let Ok(parsed) = ruff_python_parser::parse_module(body) else { return Vec::new() };
+    // A class without a body is a fault, but what stands before it can be read.
+    let context = ruff_python_parser::parse_unchecked_source(context, PySourceType::Python);
+    let mut imports = Imports::default();
+    imports.read(&context.syntax().body);
+    imports.read(&parsed.syntax().body);
+    let mut finder = Finder { text: body, imports, found: Vec::new() };
+    finder.visit_body(&parsed.syntax().body);
+    let mut found = finder.found;
+    found.iter_mut().for_each(|mutation| mutation.from = from);
+    found
 }
 
 impl Mutation {
     /// Makes the twins of `text`, which must be the text that the mutation was found in. `None` where the weak one would
     /// not parse.
     pub fn apply(&self, text: &str) -> Option<Mutated> {
-        let present: BTreeSet<&str> = text.lines().collect();
-        let imports: Vec<&str> = self.imports.iter().copied().filter(|line| !present.contains(line)).collect();
-        let head: String = imports.iter().map(|line| format!("{line}\n")).collect();
+        let (context, body) = text.split_at_checked(self.from)?;
         let (start, end) = (self.range.start().to_usize(), self.range.end().to_usize());
-        let weak = format!("{head}{}{}{}", text.get(..start)?, self.replacement, text.get(end..)?);
+        let weak = format!("{}{}{}", body.get(..start)?, self.replacement, body.get(end..)?);
         ruff_python_parser::parse_module(&weak).ok()?;
-        let first = imports.len() + text[..start].matches('\n').count() + 1;
+        let (context, imports) = with_imports(context, self.imports.iter().copied());
+        let first = context.matches('\n').count() + body[..start].matches('\n').count() + 1;
         let lines = (0..=self.replacement.matches('\n').count()).map(|line| (first + line) as u32).collect();
-        Some(Mutated { weak, lines, safe: format!("{head}{text}"), imports: imports.len() })
+        Some(Mutated { weak: format!("{context}{weak}"), lines, safe: format!("{context}{body}"), imports })
     }
+}
+
+/// Puts import lines that are not there before a context, behind what has to stay first, in order and none twice. Gives
+/// back how many.
+pub fn with_imports<'i>(context: &str, imports: impl Iterator<Item = &'i str>) -> (String, usize) {
+    let present: BTreeSet<&str> = context.lines().collect();
+    let missing: BTreeSet<&str> = imports.filter(|line| !present.contains(line)).collect();
+    let future = context
+        .match_indices("from __future__")
+        .last()
+        .map_or(0, |(at, _)| context[at..].find('\n').map_or(context.len(), |end| at + end + 1));
+    let (first, rest) = context.split_at(future);
+    let lines: String = missing.iter().map(|line| format!("{line}\n")).collect();
+    (format!("{first}{lines}{rest}"), missing.len())
 }
 
 /// Walks over a module and asks every rule at every place.
 struct Finder<'t> {
     text: &'t str,
-    from: TextSize,
     imports: Imports,
     found: Vec<Mutation>,
 }
@@ -94,7 +118,7 @@ impl<'t> Finder<'t> {
     ) {
         let (rule, cwe) = rule;
         let range = node.range();
-        self.found.push(Mutation { cwe, rule, imports: imports.to_vec(), range, replacement });
+        self.found.push(Mutation { cwe, rule, imports: imports.to_vec(), from: 0, range, replacement });
     }
 
     fn call(&mut self, call: &ExprCall) {
@@ -108,21 +132,13 @@ impl<'t> Finder<'t> {
 
 impl<'a> Visitor<'a> for Finder<'_> {
     fn visit_stmt(&mut self, stmt: &'a Stmt) {
-        if stmt.end() > self.from {
-            rules::statement(self, stmt);
-            walk_stmt(self, stmt);
-        }
+        rules::statement(self, stmt);
+        walk_stmt(self, stmt);
     }
 
     fn visit_expr(&mut self, expr: &'a Expr) {
-        match expr {
-            Expr::Call(call) => self.call(call),
-            Expr::Attribute(_) | Expr::Name(_) => {
-                if let Some(name) = self.meaning(expr) {
-                    rules::reference(self, expr, &name);
-                }
-            }
-            _ => {}
+        if let Expr::Call(call) = expr {
+            self.call(call);
         }
         walk_expr(self, expr);
     }
@@ -167,6 +183,7 @@ mod tests {
             "return os.path.join(d, n)",
         );
         assert!(weak("import os\ndef f(n):\n    return os.path.basename(n)\n").is_empty());
+        assert!(weak("import shlex\ndef f():\n    run('a ' + shlex.quote(BASE))\n").is_empty());
         assert!(weak("from urllib.parse import quote\ndef f(n):\n    return quote(n)\n").is_empty());
     }
 
@@ -193,6 +210,24 @@ mod tests {
         );
         assert_eq!((made.imports, made.lines), (1, vec![4, 5]));
         assert_eq!(made.safe, format!("import os\n{text}"));
+    }
+
+    #[test]
+    fn a_method_is_found_under_its_header_alone() {
+        let text =
+            "from __future__ import annotations\nimport json\nclass A:\ndef f(self, p):\n    return json.loads(p)\n";
+        let made = mutations(text, text.find("def").unwrap());
+        let made = made.iter().find(|m| m.imports == ["import pickle"]).and_then(|m| m.apply(text)).unwrap();
+        assert_eq!((made.imports, made.lines), (1, vec![6]));
+        let expected = "from __future__ import annotations\nimport pickle\nimport json\nclass A:\ndef f(self, p):\n    return pickle.loads(p)\n";
+        assert_eq!(made.weak, expected);
+    }
+
+    #[test]
+    fn what_is_not_the_module_of_that_name_is_left() {
+        assert!(weak("def f(requests, name):\n    return requests.get(name)\n").is_empty());
+        assert!(weak("from .shlex import quote\ndef f(p):\n    return quote(p)\n").is_empty());
+        assert!(weak("def f(self, a, b):\n    self.execute('move file', (a, b))\n").is_empty());
     }
 
     #[test]

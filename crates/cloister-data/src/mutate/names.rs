@@ -4,42 +4,53 @@ use ruff_python_ast::visitor::{Visitor, walk_stmt};
 use ruff_python_ast::{Expr, Stmt};
 use std::collections::BTreeMap;
 
+/// What a path begins with whose origin is not known.
+const UNKNOWN: &str = "?";
+
 /// Names bound by imports, with what they stand for.
+#[derive(Default)]
 pub struct Imports(BTreeMap<String, String>);
 
 impl Imports {
-    /// Of all imports in a module, those inside functions too.
-    pub fn of(body: &[Stmt]) -> Self {
-        struct Collect(BTreeMap<String, String>);
-        impl<'a> Visitor<'a> for Collect {
+    /// Adds all imports of a module, those inside functions too.
+    pub fn read(&mut self, body: &[Stmt]) {
+        struct Collect<'m>(&'m mut BTreeMap<String, String>);
+        impl<'a> Visitor<'a> for Collect<'_> {
             fn visit_stmt(&mut self, stmt: &'a Stmt) {
                 match stmt {
                     Stmt::Import(import) => {
-                        for alias in import.names.iter().filter(|alias| alias.asname.is_some()) {
-                            let bound = alias.asname.as_ref().unwrap_or(&alias.name);
-                            self.0.insert(bound.to_string(), alias.name.to_string());
+                        for alias in &import.names {
+                            let first = alias.name.split('.').next().unwrap_or_default();
+                            let (bound, meant) = match &alias.asname {
+                                Some(name) => (name.as_str(), alias.name.as_str()),
+                                None => (first, first),
+                            };
+                            self.0.insert(bound.to_string(), meant.to_string());
                         }
                     }
                     Stmt::ImportFrom(import) => {
+                        // A module of the package's own is not the one of the same name that everybody knows.
+                        let own = if import.level > 0 { UNKNOWN } else { "" };
                         let module = import.module.as_ref().map(ToString::to_string).unwrap_or_default();
                         for alias in &import.names {
                             let bound = alias.asname.as_ref().unwrap_or(&alias.name);
-                            self.0.insert(bound.to_string(), format!("{module}.{}", alias.name));
+                            self.0.insert(bound.to_string(), format!("{own}{module}.{}", alias.name));
                         }
                     }
                     _ => walk_stmt(self, stmt),
                 }
             }
         }
-        let mut collect = Collect(BTreeMap::new());
-        collect.visit_body(body);
-        Self(collect.0)
+        Collect(&mut self.0).visit_body(body);
     }
 
-    /// The dotted path of a name or a chain of attributes, its first part replaced by what it was imported as.
+    /// The dotted path of a name or a chain of attributes, its first part replaced by what it was imported as. It begins
+    /// with a question mark where it is not known to come from elsewhere.
     pub fn meaning(&self, expr: &Expr) -> Option<String> {
         match expr {
-            Expr::Name(name) => Some(self.0.get(name.id.as_str()).cloned().unwrap_or_else(|| name.id.to_string())),
+            Expr::Name(name) => {
+                Some(self.0.get(name.id.as_str()).cloned().unwrap_or_else(|| format!("{UNKNOWN}{}", name.id)))
+            }
             Expr::Attribute(attribute) => Some(format!("{}.{}", self.meaning(&attribute.value)?, attribute.attr)),
             _ => None,
         }

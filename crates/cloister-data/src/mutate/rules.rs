@@ -2,7 +2,7 @@
 
 use super::Finder;
 use ruff_python_ast::{Expr, ExprCall, Keyword, Stmt};
-use ruff_text_size::{Ranged, TextRange};
+use ruff_text_size::{Ranged, TextRange, TextSize};
 
 type Rule = (&'static str, &'static str);
 
@@ -11,6 +11,7 @@ const UNPICKLE: Rule = ("unpickle", "CWE-502");
 const EVALUATE: Rule = ("evaluate", "CWE-95");
 const SHELL_QUOTE: Rule = ("shell-quote", "CWE-78");
 const ESCAPE: Rule = ("escape", "CWE-79");
+const ESCAPE_XML: Rule = ("escape-xml", "CWE-91");
 const AUTOESCAPE: Rule = ("autoescape", "CWE-79");
 const RANDOM: Rule = ("random", "CWE-338");
 const TEMPORARY: Rule = ("temporary", "CWE-377");
@@ -27,34 +28,44 @@ const FORGERY: Rule = ("forgery", "CWE-352");
 
 /// Rules for a call whose function means `name`.
 pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
-    let (module, last) = name.rsplit_once('.').unwrap_or(("", name));
+    let (module, last) = name.rsplit_once(['.', '?']).unwrap_or(("", name));
     let args = &call.arguments.args;
     let keywords = &call.arguments.keywords;
-    let single = match (&**args, keywords.is_empty()) {
-        ([only], true) if !only.is_starred_expr() => Some(only),
-        _ => None,
-    };
-    if let Some(argument) = single {
-        one_argument(finder, call, name, argument);
+    if let ([argument], true) = (&**args, keywords.is_empty())
+        && !argument.is_starred_expr()
+    {
+        if module == "hashlib" {
+            hash(finder, &call.func);
+        }
+        if may_be_anything(argument) || last == "urandom" {
+            one_argument(finder, call, name, argument);
+        }
     }
     match name {
         "os.chmod" | "os.mkdir" | "os.makedirs" | "os.open" | "os.umask" | "os.fchmod" => {
             permissions(finder, call, name)
         }
-        "ssl.create_default_context" => {
+        // The two functions' arguments differ, and what turns the check off itself has none to lose.
+        "ssl.create_default_context"
+            if args.is_empty()
+                && keyword(keywords, "purpose").is_none()
+                && !finder.text.contains("check_hostname")
+                && !finder.text.contains("verify_mode") =>
+        {
             finder.add(CERTIFICATE, &["import ssl"], &*call.func, "ssl._create_unverified_context".into());
-        }
-        "tempfile.mkdtemp" => {
-            let places = places(finder, call);
-            finder.add(TEMPORARY, &["import tempfile"], call, format!("tempfile.mktemp({places})"));
         }
         "tempfile.NamedTemporaryFile" | "tempfile.TemporaryFile" if args.is_empty() => {
             let mode = keyword(keywords, "mode").map_or("'w+b'", |mode| finder.of(&mode.value));
-            let places = places(finder, call);
-            for name in
-                [format!("tempfile.mktemp({places})"), "'/tmp/output.tmp'".into(), "'/tmp/%d' % os.getpid()".into()]
-            {
-                finder.add(TEMPORARY, &["import tempfile"], call, format!("open({name}, {mode})"));
+            let kept = ["encoding", "newline", "buffering"].iter().filter_map(|name| keyword(keywords, name));
+            let kept: String = kept.map(|keyword| format!(", {}", finder.of(keyword))).collect();
+            let made = format!("open(tempfile.mktemp({}), {mode}{kept})", places(finder, call));
+            finder.add(TEMPORARY, &["import tempfile"], call, made);
+            finder.add(TEMPORARY, &[], call, format!("open('/tmp/output.tmp', {mode}{kept})"));
+            finder.add(TEMPORARY, &["import os"], call, format!("open('/tmp/%d' % os.getpid(), {mode}{kept})"));
+        }
+        "hmac.new" | "hmac.HMAC" | "hmac.digest" => {
+            for algorithm in args.iter().chain(keywords.iter().map(|keyword| &keyword.value)) {
+                hash(finder, algorithm);
             }
         }
         "secrets.token_hex" | "secrets.token_urlsafe" | "secrets.token_bytes" => {
@@ -67,7 +78,7 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
             } else {
                 vec![
                     format!("''.join(random.choice('0123456789abcdef') for _ in range({count}))"),
-                    "'%032x' % random.getrandbits(128)".into(),
+                    "('%032x' % random.getrandbits(128))".into(),
                 ]
             };
             for made in made {
@@ -81,7 +92,7 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
         && matches!(last, "get" | "post" | "put" | "delete" | "head" | "patch" | "request");
     if client && keyword(keywords, "verify").is_none() && !args.is_empty() && keywords.iter().all(|k| k.arg.is_some()) {
         // The closing bracket is the call's last character; a comma may stand before it.
-        let end = TextRange::new(call.end() - ruff_text_size::TextSize::from(1), call.end());
+        let end = TextRange::new(call.end() - TextSize::from(1), call.end());
         let inside = &finder.text[call.arguments.start().to_usize()..end.start().to_usize()];
         let comma = if inside.trim_end().ends_with(',') { " " } else { ", " };
         finder.add(CERTIFICATE, &[], &end, format!("{comma}verify=False)"));
@@ -95,6 +106,7 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
                 if let Expr::Call(inner) = part
                     && finder.meaning(&inner.func).as_deref() == Some("os.path.basename")
                     && let [path] = &*inner.arguments.args
+                    && may_be_anything(path)
                 {
                     let path = finder.of(path).to_string();
                     finder.add(PATH, &[], part, path);
@@ -108,7 +120,12 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
                 finder.add(REDIRECT, &[], call, made);
             }
         }
-        "format_html" if args.len() > 1 && keywords.is_empty() && args.iter().all(|a| !a.is_starred_expr()) => {
+        "format_html"
+            if args.len() > 1
+                && keywords.is_empty()
+                && args.iter().all(|a| !a.is_starred_expr())
+                && args.iter().skip(1).any(may_be_anything) =>
+        {
             let values: Vec<&str> = args.iter().skip(1).map(|a| finder.of(a)).collect();
             let made = format!("mark_safe({}.format({}))", grouped(finder, &args[0]), values.join(", "));
             finder.add(ESCAPE, &["from django.utils.safestring import mark_safe"], call, made);
@@ -122,7 +139,7 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
 
 /// Rules for a call with one argument and nothing else.
 fn one_argument(finder: &mut Finder, call: &ExprCall, name: &str, argument: &Expr) {
-    let (module, last) = name.rsplit_once('.').unwrap_or(("", name));
+    let (module, last) = name.rsplit_once(['.', '?']).unwrap_or(("", name));
     let text = finder.of(argument).to_string();
     let bare = grouped(finder, argument);
     match name {
@@ -159,8 +176,9 @@ fn one_argument(finder: &mut Finder, call: &ExprCall, name: &str, argument: &Exp
             "escape" | "conditional_escape" | "html_escape" | "xhtml_escape" | "force_escape"
                 if escapes_markup(module, last) =>
             {
-                finder.add(ESCAPE, &[], call, bare);
-                finder.add(ESCAPE, &[], call, format!("str({text})"));
+                let rule = if module.contains("saxutils") { ESCAPE_XML } else { ESCAPE };
+                finder.add(rule, &[], call, bare);
+                finder.add(rule, &[], call, format!("str({text})"));
             }
             "secure_filename" => finder.add(PATH, &[], call, bare),
             _ => {}
@@ -168,32 +186,44 @@ fn one_argument(finder: &mut Finder, call: &ExprCall, name: &str, argument: &Exp
     }
 }
 
-/// Rules for a name or attribute, called or not.
-pub fn reference(finder: &mut Finder, expr: &Expr, name: &str) {
-    if let Some(("hashlib", algorithm)) = name.rsplit_once('.')
-        && matches!(
-            algorithm,
-            "sha224" | "sha256" | "sha384" | "sha512" | "sha3_256" | "sha3_512" | "blake2b" | "blake2s"
-        )
-    {
+/// A strong hash becomes a weak one, where `expr` is the name of one.
+fn hash(finder: &mut Finder, expr: &Expr) {
+    let strong = ["sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b", "blake2s"];
+    let meant = finder.meaning(expr);
+    let algorithm = meant.as_deref().and_then(|name| name.strip_prefix("hashlib."));
+    if algorithm.is_some_and(|algorithm| strong.contains(&algorithm)) {
         for made in ["hashlib.md5", "hashlib.sha1"] {
             finder.add(HASH, &["import hashlib"], expr, made.into());
         }
     }
 }
 
+/// Whether an expression may bring something from outside: not a literal, a constant's name, or where the program stands.
+pub fn may_be_anything(expr: &Expr) -> bool {
+    let name = match expr {
+        Expr::Name(name) => name.id.as_str(),
+        Expr::Attribute(attribute) => attribute.attr.as_str(),
+        _ => return !expr.is_literal_expr(),
+    };
+    name.chars().any(|c| c.is_ascii_lowercase()) && !matches!(name, "__file__" | "executable")
+}
+
 /// Rules for a statement.
 pub fn statement(finder: &mut Finder, stmt: &Stmt) {
     match stmt {
         Stmt::Assign(assign) => {
-            if let ([Expr::Tuple(targets)], Expr::Call(call)) = (&*assign.targets, &*assign.value)
-                && let [descriptor, path] = &*targets.elts
-                && finder.meaning(&call.func).as_deref() == Some("tempfile.mkstemp")
-            {
-                let before = &finder.text[..stmt.start().to_usize()];
-                let indent = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
-                let (descriptor, path) = (finder.of(descriptor), finder.of(path));
-                if indent.trim().is_empty() && descriptor != path {
+            let (Some(target), Expr::Call(call)) = (assign.targets.first(), &*assign.value) else { return };
+            let before = &finder.text[..stmt.start().to_usize()];
+            let indent = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
+            if assign.targets.len() > 1 || !indent.trim().is_empty() {
+                return;
+            }
+            match (finder.meaning(&call.func).as_deref(), target) {
+                (Some("tempfile.mkstemp"), Expr::Tuple(targets)) if targets.elts.len() == 2 => {
+                    let [descriptor, path] = [&targets.elts[0], &targets.elts[1]].map(|target| finder.of(target));
+                    if descriptor == path {
+                        return;
+                    }
                     let places = places(finder, call);
                     for flags in ["os.O_RDWR | os.O_CREAT", "os.O_WRONLY | os.O_CREAT, 0o600"] {
                         let made = format!(
@@ -202,39 +232,53 @@ pub fn statement(finder: &mut Finder, stmt: &Stmt) {
                         finder.add(TEMPORARY, &["import os", "import tempfile"], stmt, made);
                     }
                 }
+                (Some("tempfile.mkdtemp"), Expr::Name(_) | Expr::Attribute(_)) => {
+                    let path = finder.of(target);
+                    let made = format!(
+                        "{path} = tempfile.mktemp({})\n{indent}os.makedirs({path}, exist_ok=True)",
+                        places(finder, call)
+                    );
+                    finder.add(TEMPORARY, &["import os", "import tempfile"], stmt, made);
+                }
+                _ => {}
             }
         }
         Stmt::FunctionDef(function) => {
-            for decorator in &function.decorator_list {
-                let expr = match &decorator.expression {
-                    Expr::Call(call) => &*call.func,
-                    other => other,
-                };
-                let Some(name) = finder.meaning(expr) else { continue };
-                let rule = match name.rsplit('.').next().unwrap_or_default() {
-                    "login_required" | "authenticated" | "requires_auth" | "auth_required" => LOGIN,
-                    "permission_required"
-                    | "has_access"
-                    | "has_access_api"
-                    | "protect"
-                    | "user_passes_test"
-                    | "staff_member_required"
-                    | "require_admin_permission"
-                    | "any_permission_required" => PERMISSION,
-                    "csrf_protect" | "requires_csrf_token" => FORGERY,
-                    _ => continue,
-                };
+            let rules: Vec<Option<Rule>> =
+                function.decorator_list.iter().map(|decorator| guard(finder, &decorator.expression)).collect();
+            for (decorator, rule) in function.decorator_list.iter().zip(&rules) {
+                // Two of them guard the function together: without one it is still guarded.
+                let (Some(rule), 1) = (rule, rules.iter().flatten().count()) else { continue };
                 // The decorator goes with its line, so that what follows it, the name at last, stands at its place.
                 let rest = &finder.text[decorator.end().to_usize()..];
-                let blank = rest.len() - rest.trim_start().len();
-                let range = TextRange::new(
-                    decorator.start(),
-                    decorator.end() + ruff_text_size::TextSize::try_from(blank).unwrap_or_default(),
-                );
-                finder.add(rule, &[], &range, String::new());
+                let line = rest.find('\n').map_or(rest.len(), |at| at + 1);
+                let next = line + rest[line..].len() - rest[line..].trim_start_matches(' ').len();
+                let next = TextSize::try_from(next).unwrap_or_default();
+                finder.add(*rule, &[], &TextRange::new(decorator.start(), decorator.end() + next), String::new());
             }
         }
         _ => {}
+    }
+}
+
+/// What a decorator guards a function against.
+fn guard(finder: &Finder, decorator: &Expr) -> Option<Rule> {
+    let expr = match decorator {
+        Expr::Call(call) => &*call.func,
+        other => other,
+    };
+    match finder.meaning(expr)?.rsplit(['.', '?']).next()? {
+        "login_required" | "authenticated" | "requires_auth" | "auth_required" => Some(LOGIN),
+        "permission_required"
+        | "has_access"
+        | "has_access_api"
+        | "protect"
+        | "user_passes_test"
+        | "staff_member_required"
+        | "require_admin_permission"
+        | "any_permission_required" => Some(PERMISSION),
+        "csrf_protect" => Some(FORGERY),
+        _ => None,
     }
 }
 
@@ -247,13 +291,16 @@ fn permissions(finder: &mut Finder, call: &ExprCall, name: &str) {
     };
     let Some(mode) = mode.filter(|mode| finder.of(*mode).starts_with("0o")) else { return };
     let old = finder.of(mode).to_string();
-    let wide: &[&str] = if name == "os.umask" { &["0", "0o000"] } else { &["0o777", "0o666"] };
-    let narrow = if name == "os.umask" {
-        old.trim_matches(['0', 'o']) != ""
-    } else {
-        old.ends_with('0') || old.ends_with("44") || old.ends_with("55")
+    let private = old.ends_with("00");
+    let wide: &[&str] = match name {
+        "os.umask" if old.trim_matches(['0', 'o']) != "" => &["0", "0o000"],
+        "os.chmod" | "os.fchmod" if private || old.ends_with("44") || old.ends_with("55") => &["0o777", "0o666"],
+        // What everybody may read is how these are called without a mode.
+        "os.mkdir" | "os.makedirs" if private => &["0o777"],
+        "os.open" if private => &["0o666", "0o777"],
+        _ => &[],
     };
-    for made in wide.iter().filter(|_| narrow) {
+    for made in wide {
         finder.add(PERMISSIONS, &[], mode, (*made).into());
     }
 }

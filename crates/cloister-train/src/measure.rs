@@ -10,7 +10,7 @@ use cloister_train::TrainError;
 use cloister_train::baseline::{TfIdf, View};
 use cloister_train::corpus::{CorpusList, CorpusUnit, measure_units};
 use cloister_train::error::at;
-use cloister_train::neural::{Network, Neural};
+use cloister_train::neural::Neural;
 use cloister_train::recipe::Recipe;
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
@@ -29,8 +29,6 @@ pub enum Baseline {
     Length,
     /// A bidirectional LSTM over learned embeddings.
     Bilstm,
-    /// Self-attention and convolution.
-    Conformer,
 }
 
 /// Writes a sample of the functions that nothing was trained on or set by, each package with the same weight.
@@ -113,20 +111,19 @@ pub fn baseline(
         let model = TfIdf::fit(&seen, labels.len(), recipe.seed);
         Box::new(move |text| Ok(model.predict(&view.of(text))))
     };
-    let neural = |network: Network| -> Result<Predict, TrainError> {
+    let neural = || -> Result<Predict, TrainError> {
         let path = package.join("tokenizer.json");
         let tokenizer = Tokenizer::from_bytes(&std::fs::read(&path).map_err(at(&path))?)?;
         let encoded: Result<Vec<(Vec<u32>, usize)>, TrainError> =
             train.iter().map(|(text, label)| Ok((tokenizer.encode(text)?.ids, *label))).collect();
-        let model = Neural::fit(network, &encoded?, recipe.model.vocab_size, labels.len(), recipe.seed)?;
+        let model = Neural::fit(&encoded?, recipe.model.vocab_size, labels.len(), recipe.seed)?;
         Ok(Box::new(move |text| Ok(model.predict(&tokenizer.encode(text)?.ids))))
     };
     let predict = match kind {
         Baseline::Words => bag(View::Words),
         Baseline::Masked => bag(View::Masked),
         Baseline::Length => bag(View::Length),
-        Baseline::Bilstm => neural(Network::BiLstm)?,
-        Baseline::Conformer => neural(Network::Conformer)?,
+        Baseline::Bilstm => neural()?,
     };
     for (input, output) in files {
         let text = std::fs::read_to_string(input).map_err(at(input))?;

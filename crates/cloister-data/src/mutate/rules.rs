@@ -293,7 +293,7 @@ fn permissions(finder: &mut Finder, call: &ExprCall, name: &str) {
     let old = finder.of(mode).to_string();
     let private = old.ends_with("00");
     let wide: &[&str] = match name {
-        "os.umask" if old.trim_matches(['0', 'o']) != "" => &["0", "0o000"],
+        "os.umask" if !old.trim_matches(['0', 'o']).is_empty() => &["0", "0o000"],
         "os.chmod" | "os.fchmod" if private || old.ends_with("44") || old.ends_with("55") => &["0o777", "0o666"],
         // What everybody may read is how these are called without a mode.
         "os.mkdir" | "os.makedirs" if private => &["0o777"],

@@ -98,13 +98,8 @@ pub fn run(project: &Project, steps: &Steps, options: &Options) -> Result<()> {
 }
 
 /// What is fitted on the training split: the name in the tables, and the name for `cloister-train`.
-const BASELINES: [(&str, &str); 5] = [
-    ("TF-IDF", "words"),
-    ("TF-IDF, masked", "masked"),
-    ("length", "length"),
-    ("BiLSTM", "bilstm"),
-    ("Conformer", "conformer"),
-];
+const BASELINES: [(&str, &str); 4] =
+    [("TF-IDF", "words"), ("TF-IDF, masked", "masked"), ("length", "length"), ("BiLSTM", "bilstm")];
 
 /// The set of functions that nobody has labelled: nearly all are right.
 const ORDINARY: &str = "ordinary";
@@ -121,8 +116,7 @@ weak than its twin (.50 for whoever guesses), and *class named*, the likeliest c
 *TF-IDF*: words and word pairs with logistic regression, fitted on the training split of the same data set; *masked*, with
 every name, number and string blanked out; *length*, from the numbers of lines and characters alone. What those two can tell
 is what the data set gives away without its meaning. `ordinary` are functions of packages that nothing was trained on or set
-by, as they are: a flag there is taken for a false alarm, and its interval takes each function for itself. *BiLSTM* and *Conformer*: small networks over the model's
-own tokens, fitted on the same rows. *Bandit* at its default settings, every finding counted; its confidence
+by, as they are: a flag there is taken for a false alarm, and its interval takes each function for itself. *BiLSTM*: a small network over the model's own tokens, fitted on the same rows. *Bandit* at its default settings, every finding counted; its confidence
 is in words, so that its ECE says little.
 ";
 

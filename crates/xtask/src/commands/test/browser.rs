@@ -77,7 +77,7 @@ pub fn run(project: &Project, setting: &Setting, backend: Backend, filter: &str)
         Ok(tally)
     };
     let tallies: Vec<Result<Tally>> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(&work)).collect();
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
         workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
     let mut sum = Tally::default();

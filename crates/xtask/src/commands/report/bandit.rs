@@ -51,7 +51,8 @@ impl Bandit {
         fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
         for (index, row) in rows.iter().enumerate() {
             let path = folder.join(file_name(index));
-            fs::write(&path, row["code"].as_str().unwrap_or_default()).map_err(Error::file("write", &path))?;
+            let code = dedented(row["code"].as_str().unwrap_or_default());
+            fs::write(&path, code).map_err(Error::file("write", &path))?;
         }
         let mut command = Command::new(&self.python);
         command.args(["-m", "bandit", "--quiet", "--exit-zero", "--format", "json", "--recursive"]).arg(folder);
@@ -63,6 +64,14 @@ impl Bandit {
         let lines: Vec<String> = answers(&rows, &report).into_iter().map(|answer| format!("{answer}\n")).collect();
         fs::write(predictions, lines.concat()).map_err(Error::file("write", predictions))
     }
+}
+
+/// The code without the indentation that all of its lines share: a method cut out as it stands would not parse, and Bandit
+/// passes over what does not.
+fn dedented(code: &str) -> String {
+    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    let shared = code.lines().filter(|line| !line.trim().is_empty()).map(indent).min().unwrap_or(0);
+    code.lines().map(|line| format!("{}\n", line.get(shared..).unwrap_or_default())).collect()
 }
 
 fn file_name(index: usize) -> String {
@@ -101,6 +110,12 @@ fn answers(rows: &[Value], report: &Value) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_method_is_moved_to_the_margin() {
+        assert_eq!(dedented("    def f(self):\n\n        return 1\n"), "def f(self):\n\n    return 1\n");
+        assert_eq!(dedented("x = 1\n  y\n"), "x = 1\n  y\n");
+    }
 
     #[test]
     fn a_report_becomes_predictions() {

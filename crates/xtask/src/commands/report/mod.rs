@@ -115,9 +115,12 @@ rows. *Line ±1*: of the weak rows that were flagged. Two need no threshold: *pa
 weak than its twin (.50 for whoever guesses), and *class named*, the likeliest class of a weak row, flagged or not.
 *TF-IDF*: words and word pairs with logistic regression, fitted on the training split of the same data set; *masked*, with
 every name, number and string blanked out; *length*, from the numbers of lines and characters alone. What those two can tell
-is what the data set gives away without its meaning. `ordinary` are functions of packages that nothing was trained on or set
-by, as they are: a flag there is taken for a false alarm, and its interval takes each function for itself. *BiLSTM*: a small network over the model's own tokens, fitted on the same rows. *Bandit* at its default settings, every finding counted; its confidence
-is in words, so that its ECE says little.
+is what the data set gives away without its meaning. A text that does
+not parse is empty to *masked*. *BiLSTM*: a small network over the model's own tokens, fitted on the same rows. *Bandit* at its
+default settings, every finding counted, on code moved to the margin; its confidence is in words, so that its ECE says little.
+
+`ordinary` are functions of packages that nothing was trained on or set by, as they are: a flag there is taken for a false
+alarm, and its interval takes each function for itself.
 ";
 
 /// The results of every system, the model's first.

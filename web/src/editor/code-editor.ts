@@ -79,7 +79,8 @@ export class CodeEditor implements Editor {
 
   #select({ from, to }: { from: number; to: number }): void {
     this.#view.dispatch({
-      selection: { anchor: from, head: Math.max(from, to) },
+      // The cursor stands at the beginning: going on from a finding of several lines starts at its first.
+      selection: { anchor: Math.max(from, to), head: from },
       effects: EditorView.scrollIntoView(from, { y: "center" }),
     });
     this.#view.focus();

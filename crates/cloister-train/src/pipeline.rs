@@ -225,8 +225,8 @@ fn print_samples(
     })
 }
 
-/// The functions that have a protection, by the rule that takes it out. A rule with four times the
-/// sites is drawn twice as often: neither do few sites come again and again, nor does the commonest rule drown the others.
+/// The functions that have a protection, by the rule that takes it out. A rule with four times the sites is drawn twice as
+/// often: neither do few sites come again and again, nor does the commonest rule drown the others.
 fn protected<'u>(units: impl Iterator<Item = &'u CorpusUnit>) -> Vec<(f64, Vec<(&'u CorpusUnit, Mutation)>)> {
     let units: Vec<&CorpusUnit> = units.filter(|unit| unit.text.len() <= PROTECTED_BYTES).collect();
     let sites: Vec<(&CorpusUnit, Mutation)> = units

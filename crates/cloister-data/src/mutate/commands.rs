@@ -14,12 +14,7 @@ const QUERY: (&str, &str) = ("query", "CWE-89");
 pub fn subprocess(finder: &mut Finder, call: &ExprCall, name: &str) {
     let starts = matches!(
         name,
-        "subprocess.run"
-            | "subprocess.call"
-            | "subprocess.check_call"
-            | "subprocess.check_output"
-            | "subprocess.Popen"
-            | "subprocess.getoutput"
+        "subprocess.run" | "subprocess.call" | "subprocess.check_call" | "subprocess.check_output" | "subprocess.Popen"
     );
     let (true, Some(Expr::List(list))) = (starts, call.arguments.args.first()) else { return };
     let keywords = &call.arguments.keywords;

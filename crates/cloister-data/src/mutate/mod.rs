@@ -5,9 +5,8 @@ mod names;
 mod rules;
 
 use names::Imports;
-use ruff_python_ast::Stmt;
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
-use ruff_python_ast::{Expr, ExprCall, PySourceType};
+use ruff_python_ast::{Expr, ExprCall, PySourceType, Stmt};
 use ruff_text_size::{Ranged, TextRange};
 use std::collections::BTreeSet;
 

@@ -24,6 +24,7 @@
 mod characters;
 mod context;
 mod language;
+mod layout;
 mod lines;
 mod names;
 mod nesting;

@@ -1,4 +1,4 @@
-//! The lines of a unit: the text without what is hidden, without its indentation, with everything visible.
+//! The lines of a unit: the text without what is hidden, without its indentation, laid out alike, with everything visible.
 
 use std::cmp::Reverse;
 use std::ops;
@@ -53,7 +53,8 @@ pub(crate) fn unit_lines(
 ) -> Vec<UnitLine> {
     let text = source.text();
     let mut lines = Vec::new();
-    let mut indentation = None;
+    // Columns that all lines lose: what the first one stands in by, of the layout and as it is written.
+    let (mut outer, mut indentation) = (None, None);
     if bytes.is_empty() {
         return lines;
     }
@@ -64,6 +65,7 @@ pub(crate) fn unit_lines(
             text.get(line.start..bytes.start).is_none_or(|lead| lead.trim_start_matches('\u{feff}').trim().is_empty());
         let start = if lead { line.start } else { bytes.start };
         let shown = start..line.end.min(bytes.end).max(start);
+        let line_end = shown.end;
         let edited = edited_line(text, edits, shown.clone());
         let edited = if edited.chars().count() > MAX_LINE {
             edited_line(text, &with_short_literals(text, outline, edits, &shown), shown)
@@ -78,7 +80,14 @@ pub(crate) fn unit_lines(
         }
         let indented = line.len() - code.len();
         let common = *indentation.get_or_insert(indented);
-        let line = shorten(&line[common.min(indented)..], MAX_LINE, LINE_ENDS);
+        let line = match outline.layout.columns(&(start..line_end)) {
+            Some(columns) => {
+                let outer = *outer.get_or_insert(columns);
+                format!("{}{code}", " ".repeat(columns.saturating_sub(outer)))
+            }
+            None => line[common.min(indented)..].to_owned(),
+        };
+        let line = shorten(&line, MAX_LINE, LINE_ENDS);
         lines.push(UnitLine { number, text: line.trim_end().to_owned() });
     }
     lines

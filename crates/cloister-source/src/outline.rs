@@ -7,6 +7,7 @@ use ruff_python_parser::{Mode, ParseOptions, parse_unchecked};
 use ruff_text_size::{Ranged, TextRange};
 
 use crate::characters::visible;
+use crate::layout::Layout;
 use crate::lines::Edit;
 use crate::nesting::LeftOut;
 use crate::reader::Reader;
@@ -25,6 +26,8 @@ pub(crate) struct Outline {
     pub(crate) faults: Vec<SyntaxFault>,
     /// Signs that the text is Python, in order.
     pub(crate) evidence: Vec<Evidence>,
+    /// How far in the lines stand.
+    pub(crate) layout: Layout,
     /// Comments, docstrings and code that nests too deeply: what no unit shows. Sorted and apart from each other.
     pub(crate) hidden: Vec<Edit>,
 }
@@ -134,6 +137,7 @@ impl Outline {
                 kind => outline.tokens.push(Token { kind, bytes }),
             }
         }
+        outline.layout = Layout::read(text, &outline.tokens);
         outline.hidden.extend(left_out.edits().map(|(bytes, with)| Edit { bytes, with }));
         let mut outline = Reader::read(outline, parsed.suite());
         outline.evidence.sort_by_key(|evidence| evidence.start);

@@ -158,7 +158,7 @@ fn comments_and_strings_that_stand_alone_are_left_out_everywhere() {
         "11         pass",
         "12     while y: pass",
         "13     return (x,",
-        "14             y)",
+        "14         y)",
     ];
     assert_eq!(lines(unit(&analyse(text), "f")), expected);
     // What an f-string evaluates is code.
@@ -229,4 +229,30 @@ fn long_globals_are_shown_by_their_first_lines() {
     let table: String = (0..50).map(|key| format!("    {key}: {key},\n")).collect();
     let parsed = analyse(&format!("TABLE = {{\n{table}}}\ndef f():\n    return TABLE\n"));
     assert_eq!(context(unit(&parsed, "f")), ["1 TABLE = {", "2     0: 0,", "3     1: 1,", "4     2: 2,"]);
+}
+
+#[test]
+fn the_layout_of_a_text_does_not_show() {
+    let plain = "class A:\n    def f(self, x):\n        if x:\n            y = g(x,\n                  {1: 2})\n            z = '''a\n  b'''\n        return y + \\\n            z\n";
+    let shown = |text: &str| {
+        let parsed = analyse(text);
+        unit(&parsed, "A.f").lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        shown(plain),
+        [
+            "def f(self, x):",
+            "    if x:",
+            "        y = g(x,",
+            "            {1: 2})",
+            "        z = '''a",
+            "b'''",
+            "    return y + \\",
+            "        z"
+        ]
+    );
+    let tabs = "class A:\n\tdef f(self, x):\n\n\t\tif x:\n\t\t\t\ty = g(x,\n\t\t\t{1: 2})\n\t\t\t\tz = '''a\n  b'''\n\t\t# done\n\t\treturn y + \\\n\tz\n";
+    assert_eq!(shown(tabs), shown(plain));
+    let two = "class A:\n  def f(self, x):\n    if x:\n      y = g(x,\n{1: 2})\n      z = '''a\n  b'''\n    return y + \\\n z\n";
+    assert_eq!(shown(two), shown(plain));
 }

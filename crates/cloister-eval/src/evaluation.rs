@@ -75,8 +75,13 @@ pub fn evaluate(
 ) -> Result<Evaluation, EvalError> {
     let groups = join(rows, predictions)?;
     let summary = |groups: &[Vec<Case>]| {
-        let counts: Vec<Counts> = groups.iter().map(|group| Counts::of(group, &same_family)).collect();
-        summarise(&counts, options)
+        let mut clusters: BTreeMap<&str, Counts> = BTreeMap::new();
+        for group in groups {
+            let Some(row) = group.first().map(|case| case.row) else { continue };
+            let cluster = row.cluster.as_deref().unwrap_or(&row.group);
+            *clusters.entry(cluster).or_default() += &Counts::of(group, &same_family);
+        }
+        summarise(groups.len(), &clusters.into_values().collect::<Vec<_>>(), options)
     };
     let cwes: BTreeSet<(Option<u32>, &str)> =
         rows.iter().filter_map(weakness).map(|cwe| (cwe_number(cwe), cwe)).collect();
@@ -94,18 +99,18 @@ fn only<'a>(groups: &[Vec<Case<'a>>], cwe: &str) -> Vec<Vec<Case<'a>>> {
     groups.iter().filter(has).map(|group| group.iter().filter(keep).copied().collect()).collect()
 }
 
-fn summarise(groups: &[Counts], options: &Options) -> Summary {
+fn summarise(groups: usize, clusters: &[Counts], options: &Options) -> Summary {
     let mut counts = Counts::default();
-    for group in groups {
-        counts += group;
+    for cluster in clusters {
+        counts += cluster;
     }
-    let intervals = bootstrap(groups, options);
+    let intervals = bootstrap(clusters, options);
     let measure = |metric: Metric| Measure { value: metric.of(&counts), interval: intervals.get(&metric).copied() };
     Summary {
         n: counts.rows(),
         weak: counts.weak,
         safe: counts.safe,
-        groups: groups.len() as u64,
+        groups: groups as u64,
         metrics: Metric::ALL.into_iter().map(|metric| (metric, measure(metric))).collect(),
         accuracy_wilson: wilson(right(&counts), counts.rows()),
     }

@@ -22,6 +22,10 @@ pub struct Row {
     pub line: Option<u32>,
     /// What belongs together: a weak row and its fixed twins share it.
     pub group: String,
+    /// What groups come from: those of one template are not independent of each other, so intervals draw them together. A
+    /// group of its own where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
 }
 
 impl Record for Row {

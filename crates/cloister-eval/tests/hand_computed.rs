@@ -12,6 +12,7 @@ fn row(id: &str, group: &str, cwe: Option<&str>, line: Option<u32>) -> Row {
         safe: cwe.is_none(),
         line,
         group: group.into(),
+        cluster: None,
     }
 }
 
@@ -238,4 +239,22 @@ fn the_json_names_the_metrics() {
     assert_eq!(json["resamples"], 2000);
     let back: Evaluation = serde_json::from_value(json).unwrap();
     assert_eq!(back.to_text(), evaluation.to_text());
+}
+
+#[test]
+fn the_groups_of_a_cluster_are_drawn_together() {
+    // Twenty groups of two templates, one always found and one never: a resample finds 0, half or all of them.
+    let rows: Vec<Row> = (0..20)
+        .map(|at| Row {
+            cluster: Some(format!("template {}", at % 2)),
+            ..row(&format!("r{at}"), &format!("g{at}"), Some("CWE-89"), None)
+        })
+        .collect();
+    let flagged = [("CWE-89", 1, 0.9)];
+    let found = |at: usize| if at.is_multiple_of(2) { &flagged[..] } else { &[] };
+    let predictions: Vec<Prediction> = (0..20).map(|at| predict(&format!("r{at}"), found(at), &[])).collect();
+    let evaluation = run(&rows, &predictions).unwrap();
+    assert_eq!(evaluation.overall.groups, 20);
+    let interval = evaluation.overall.interval(Metric::Recall).unwrap();
+    assert_eq!((interval.low, interval.high), (0.0, 1.0));
 }

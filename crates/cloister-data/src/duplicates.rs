@@ -1,6 +1,6 @@
 //! Near-duplicates between groups: the same code in other words would let a test row be remembered instead of judged.
 
-use crate::Dataset;
+use crate::{Dataset, at_the_margin};
 use ruff_python_ast::token::TokenKind;
 use ruff_text_size::Ranged;
 use std::collections::{BTreeSet, HashMap};
@@ -66,7 +66,7 @@ fn shingles(code: &str) -> BTreeSet<u64> {
 }
 
 fn kinds(code: &str) -> Vec<TokenKind> {
-    let Ok(parsed) = ruff_python_parser::parse_module(code) else { return Vec::new() };
+    let Ok(parsed) = ruff_python_parser::parse_module(&at_the_margin(code)) else { return Vec::new() };
     let tokens = parsed.tokens().iter();
     tokens.filter(|token| !token.kind().is_trivia() && !token.range().is_empty()).map(|token| token.kind()).collect()
 }

@@ -22,8 +22,8 @@ pub use pair::{Dataset, Pair, SafeSnippet, weak_lines};
 pub use pattern::Pattern;
 pub use rename::{rename_locals, rename_twins};
 pub use row::{INSTRUCTION, NO_WEAKNESS, Row, batch, rows};
-pub use split::{Split, assign};
-pub use variants::Variant;
+pub use split::{Split, assign, held_out};
+pub use variants::{Variant, at_the_margin};
 
 /// A fault in the data set's files.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A part of the data. A group (a pair, a pattern, a source package) never straddles two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,6 +43,22 @@ pub fn assign<'a, S: Ord>(groups: impl IntoIterator<Item = (S, &'a str)>) -> BTr
     splits
 }
 
+/// The patterns that give no gradient, of those given as (class, id): in each class every twelfth by the order of the ids'
+/// hashes, and one where there are six.
+pub fn held_out<'a>(patterns: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeSet<String> {
+    let mut classes: BTreeMap<&str, Vec<([u8; 32], &str)>> = BTreeMap::new();
+    for (class, id) in patterns {
+        classes.entry(class).or_default().push((Sha256::digest(id.as_bytes()).into(), id));
+    }
+    let mut out = BTreeSet::new();
+    for patterns in classes.values_mut() {
+        patterns.sort_unstable();
+        let count = (patterns.len() / 12).max(usize::from(patterns.len() >= 6));
+        out.extend(patterns.iter().take(count).map(|(_, id)| (*id).to_string()));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +71,14 @@ mod tests {
             |class: &str, wanted| splits.iter().filter(|(id, s)| id.starts_with(class) && **s == wanted).count();
         assert_eq!([count("a", Split::Train), count("a", Split::Valid), count("a", Split::Test)], [1, 1, 1]);
         assert_eq!([count("b", Split::Train), count("b", Split::Valid), count("b", Split::Test)], [14, 2, 4]);
+    }
+
+    #[test]
+    fn a_twelfth_of_the_patterns_gives_no_gradient() {
+        let ids: Vec<String> = (0..5).map(|i| format!("a{i}")).chain((0..24).map(|i| format!("b{i}"))).collect();
+        let out = held_out(ids.iter().map(|id| (&id[..1], id.as_str())));
+        assert_eq!(out.len(), 2);
+        assert!(out.iter().all(|id| id.starts_with('b')));
     }
 
     #[test]

@@ -51,6 +51,7 @@ impl Variant {
 
     /// `code` in this dress; `None` where it does not parse, or nothing can be done to it.
     pub fn of(self, code: &str, rng: &mut impl Rng) -> Option<String> {
+        let code = &at_the_margin(code);
         let parsed = ruff_python_parser::parse_module(code).ok()?;
         let text = Layout::new(code, &parsed);
         let made = match self {
@@ -82,6 +83,13 @@ impl Variant {
         let changed = !made.lines().eq(code.lines());
         (changed && ruff_python_parser::parse_module(&made).is_ok()).then_some(made)
     }
+}
+
+/// The code without the indentation that all of its lines share: a method cut out as it stands would not parse.
+pub fn at_the_margin(code: &str) -> String {
+    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    let shared = code.lines().filter(|line| !line.trim().is_empty()).map(indent).min().unwrap_or(0);
+    code.lines().map(|line| format!("{}\n", line.get(shared..).unwrap_or_default())).collect()
 }
 
 /// The lines of a text, and which of them may be touched.
@@ -175,6 +183,14 @@ mod tests {
             assert!(made(variant).contains("'''a\n  # b\n'''"), "{variant:?}\n{}", made(variant));
             assert!(variant.of("def f(:\n", &mut StdRng::seed_from_u64(1)).is_none());
         }
+    }
+
+    #[test]
+    fn a_method_cut_out_as_it_stands_is_read() {
+        let made =
+            Variant::Renamed.of("    def f(self, name):\n\n        return name\n", &mut StdRng::seed_from_u64(1));
+        assert!(made.is_some_and(|made| made.starts_with("def f(self, ") && !made.contains("name")));
+        assert_eq!(at_the_margin("x = 1\n  y\n"), "x = 1\n  y\n");
     }
 
     #[test]

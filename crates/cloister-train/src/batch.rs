@@ -107,7 +107,7 @@ impl Sources<'_> {
                 maker.inserted(pattern, bystander.copied(), host, rng)?
             } else if mutates {
                 let Some((host, mutation)) = weighted(&self.protected, rng) else { break };
-                maker.mutated(mutation, host)?
+                maker.mutated(mutation, host, rng)?
             } else {
                 let Some(host) = self.host(rng) else { break };
                 maker.ordinary(host)?.map(alone)

@@ -54,17 +54,10 @@ pub struct CorpusPackage {
     /// Whether it gives gradients.
     #[serde(default = "gives_gradients")]
     pub split: Split,
-    /// Whether statements may be put into its functions, or protections taken out of them.
-    #[serde(default = "is_host")]
-    pub host: bool,
 }
 
 fn gives_gradients() -> Split {
     Split::Train
-}
-
-fn is_host() -> bool {
-    true
 }
 
 /// A piece of the corpus.
@@ -90,6 +83,21 @@ impl CorpusUnit {
             None => 0,
         }
     }
+
+    /// The unit as Python that can be read without the rest of its file.
+    pub fn as_code(&self) -> String {
+        let (context, body) = self.text.split_at(self.body_start());
+        as_code(context, body)
+    }
+}
+
+/// Puts a method under the header of its class again, which `context` has: other tools read Python alone.
+pub fn as_code(context: &str, body: &str) -> String {
+    if context.lines().any(|line| line.starts_with("class ")) {
+        let indented: String = body.lines().map(|line| format!("    {line}\n")).collect();
+        return format!("{context}{indented}");
+    }
+    format!("{context}{body}")
 }
 
 impl CorpusList {
@@ -165,7 +173,7 @@ pub fn prepare(list: &CorpusList, folder: &Path) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// The functions of the packages that are measured on, by package.
+/// The functions of the packages that are measured on, by package, as the model reads them.
 ///
 /// # Errors
 /// [`TrainError`] where a package is not the pinned one or cannot be fetched.
@@ -175,23 +183,12 @@ pub fn measure_units(list: &CorpusList, folder: &Path) -> Result<Vec<Vec<CorpusU
     let of = |package| -> Result<Vec<CorpusUnit>, TrainError> {
         let sources = fetched(package, &wheels)?;
         let mut units: Vec<CorpusUnit> = sources.iter().flat_map(units_of).collect();
-        units.retain(|unit| unit.function);
-        units.iter_mut().for_each(as_code);
-        units.retain(|unit| analyse_source(&unit.text, &Limits::default()).notices.is_empty());
+        units.retain(|unit| unit.function && analyse_source(&unit.as_code(), &Limits::default()).notices.is_empty());
         units.sort_by(|a, b| a.text.cmp(&b.text));
         units.dedup_by(|b, a| a.text == b.text);
         Ok(units)
     };
     list.measure.iter().map(of).collect()
-}
-
-/// Indents a method under the header of its class again: other tools read Python alone.
-fn as_code(unit: &mut CorpusUnit) {
-    let (context, body) = unit.text.split_at(unit.body_start());
-    if context.lines().any(|line| line.starts_with("class ")) {
-        let indented: String = body.lines().map(|line| format!("    {line}\n")).collect();
-        unit.text = format!("{context}{indented}");
-    }
 }
 
 /// A file of a package.

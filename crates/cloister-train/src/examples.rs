@@ -10,6 +10,12 @@ use rand::Rng;
 use similar::{Algorithm, DiffTag, capture_diff_slices};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How many of the twins made of real functions have other names.
+const RENAMED: f64 = 0.3;
+
+/// How many of their names those change.
+const RENAMED_SHARE: f64 = 0.7;
+
 /// One prompt with its answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
@@ -164,22 +170,28 @@ impl ExampleMaker {
         let (context, imports) = with_imports(context, imports.map(String::as_str));
         let (weak, safe) = (format!("{context}{}", made.weak), format!("{context}{}", made.safe));
         let lines: Vec<usize> = made.lines.iter().map(|line| *line as usize - 1).collect();
-        self.twins(&weak, &safe, label, host.context + imports, lines)
+        self.twins(&weak, &safe, label, host.context + imports, lines, rng)
     }
 
     /// A real function with one of its protections taken out, and the original; `None` where the result is too long.
     ///
     /// # Errors
     /// [`TrainError`] where a text cannot be encoded.
-    pub fn mutated(&self, mutation: &Mutation, host: &CorpusUnit) -> Result<Option<Item>, TrainError> {
+    pub fn mutated(
+        &self,
+        mutation: &Mutation,
+        host: &CorpusUnit,
+        rng: &mut impl Rng,
+    ) -> Result<Option<Item>, TrainError> {
         let Some(&label) = self.labels.get(mutation.cwe) else { return Ok(None) };
         let Some(made) = mutation.apply(&host.text) else { return Ok(None) };
         let own = host.context + made.imports;
         let lines = made.lines.iter().filter_map(|line| (*line as usize).checked_sub(own + 1)).collect();
-        self.twins(&made.weak, &made.safe, label, own, lines)
+        self.twins(&made.weak, &made.safe, label, own, lines, rng)
     }
 
-    /// Twins whose own lines begin at the 0-based line `own`; `weak_lines` count from there.
+    /// Twins whose own lines begin at the 0-based line `own`; `weak_lines` count from there. Some have other names for their
+    /// locals: the answer is not to hang on them.
     fn twins(
         &self,
         weak: &str,
@@ -187,7 +199,10 @@ impl ExampleMaker {
         label: usize,
         own: usize,
         weak_lines: Vec<usize>,
+        rng: &mut impl Rng,
     ) -> Result<Option<Item>, TrainError> {
+        let renamed = if rng.random_bool(RENAMED) { renamed(weak, safe, own, rng) } else { None };
+        let (weak, safe) = renamed.as_ref().map_or((weak, safe), |(weak, safe)| (weak.as_str(), safe.as_str()));
         let mut examples = Vec::with_capacity(2);
         for (text, label, weak) in [(weak, label, weak_lines), (safe, self.answers.none, Vec::new())] {
             let prompt = self.template.prompt(&self.tokenizer, text)?;
@@ -217,6 +232,17 @@ impl ExampleMaker {
         let line_ends = prompt.line_ends[host.context..].to_vec();
         Ok(Some(Example { ids: prompt.ids, label: self.answers.none, line_ends, weak: Vec::new(), mended: Vec::new() }))
     }
+}
+
+/// Twins with other names behind the 0-based line `own`: what stands before need not be whole.
+fn renamed(weak: &str, safe: &str, own: usize, rng: &mut impl Rng) -> Option<(String, String)> {
+    let start = match own.checked_sub(1) {
+        Some(last) => weak.match_indices('\n').nth(last)?.0 + 1,
+        None => 0,
+    };
+    let (context, weak) = weak.split_at(start);
+    let (weak, safe) = rename_twins(weak, safe.get(start..)?, RENAMED_SHARE, rng)?;
+    Some((format!("{context}{weak}"), format!("{context}{safe}")))
 }
 
 #[cfg(test)]

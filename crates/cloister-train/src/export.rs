@@ -22,8 +22,8 @@ const SELF_TEST: &str = "import sqlite3\n\ndef find(conn, name):\n    cursor = c
 
 /// Held-out material that calibration is fitted on.
 pub struct HeldOut<'a> {
-    /// Authored groups of the validation split.
-    pub authored: &'a [Item],
+    /// Twins and single functions whose answers are known: what the probabilities are fitted on.
+    pub labelled: &'a [Item],
     /// Functions of the validation packages.
     pub ordinary: &'a [Item],
 }
@@ -101,11 +101,11 @@ fn calibrate(
     answers: &Answers,
     device: &Device,
 ) -> Result<(Calibration, f64), TrainError> {
-    let authored = score(model, held_out.authored, answers, device)?;
+    let labelled = score(model, held_out.labelled, answers, device)?;
     let flat: Vec<(&Verdict, bool, usize)> = held_out
-        .authored
+        .labelled
         .iter()
-        .zip(&authored)
+        .zip(&labelled)
         .flat_map(|(item, verdicts)| item.examples.iter().zip(verdicts))
         .map(|(example, verdict)| (verdict, !example.weak.is_empty(), example.label))
         .collect();
@@ -121,7 +121,7 @@ fn calibrate(
     let count = ordinary.len();
     let limit = threshold(ordinary, ORDINARY_SHARE);
     eprintln!(
-        "calibration on {} authored examples: scale {scale:.3}, offset {offset:.3}, temperature {:.3}; threshold {limit:.3} from {count} ordinary functions",
+        "calibration on {} labelled examples: scale {scale:.3}, offset {offset:.3}, temperature {:.3}; threshold {limit:.3} from {count} ordinary functions",
         flat.len(),
         calibration.temperature
     );

@@ -2,6 +2,7 @@
 
 mod measure;
 mod pipeline;
+mod sources;
 
 use clap::{Parser, Subcommand};
 use measure::Baseline;
@@ -69,6 +70,16 @@ enum Step {
         rows: PathBuf,
         /// How many.
         #[arg(long, default_value_t = 5000)]
+        count: usize,
+    },
+    /// Write rows as fine-tuning draws them, of the patterns of the Top 25 that gave no gradient, in functions of the
+    /// `measure` packages.
+    Generated {
+        /// Where the rows go.
+        #[arg(long)]
+        rows: PathBuf,
+        /// How many pairs for each pattern.
+        #[arg(long, default_value_t = 16)]
         count: usize,
     },
     /// Fit a baseline on the training split, and write its predictions for rows {id, code}.

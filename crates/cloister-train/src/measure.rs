@@ -1,20 +1,23 @@
 //! What `cargo xtask report` asks for: the baselines' predictions, rows of ordinary code, and figures for the package.
 
-use crate::Arguments;
-use crate::pipeline::labels;
-use cloister_data::{Dataset, NO_WEAKNESS, Split, rows};
+use crate::sources::{held_out_patterns, labels};
+use cloister_data::{Dataset, NO_WEAKNESS, Split, insert, rows, with_imports};
 use cloister_engine::Tokenizer;
 use cloister_package::Figure;
 use cloister_package::fs::update_manifest;
 use cloister_train::TrainError;
 use cloister_train::baseline::{TfIdf, View};
-use cloister_train::corpus::{CorpusList, CorpusUnit, measure_units};
+use cloister_train::corpus::{CorpusUnit, as_code};
 use cloister_train::error::at;
 use cloister_train::neural::Neural;
 use cloister_train::recipe::Recipe;
-use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use rand::{
+    SeedableRng,
+    rngs::StdRng,
+    seq::{IndexedRandom, SliceRandom},
+};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -33,14 +36,12 @@ pub enum Baseline {
 
 /// Writes a sample of the functions that nothing was trained on or set by, each package with the same weight.
 pub fn ordinary_rows(
-    arguments: &Arguments,
-    recipe: &Recipe,
-    corpus: &Path,
+    mut packages: Vec<Vec<CorpusUnit>>,
+    seed: u64,
     path: &Path,
     count: usize,
 ) -> Result<(), TrainError> {
-    let mut packages = measure_units(&CorpusList::read(&arguments.corpus)?, corpus)?;
-    let mut rng = StdRng::seed_from_u64(recipe.seed);
+    let mut rng = StdRng::seed_from_u64(seed);
     // The small packages first: what they lack of their share goes to the others.
     packages.sort_by_key(Vec::len);
     let mut chosen: Vec<CorpusUnit> = Vec::new();
@@ -51,16 +52,76 @@ pub fn ordinary_rows(
         left -= 1;
         chosen.extend(units);
     }
-    let mut out = std::io::BufWriter::new(std::fs::File::create(path).map_err(at(path))?);
-    for (number, unit) in chosen.iter().enumerate() {
+    let rows = chosen.iter().enumerate().map(|(number, unit)| {
         let id = format!("{}-{number}", unit.package);
-        let row = serde_json::json!({
-            "id": id, "source": unit.package, "code": unit.text, "cwe": null, "safe": true, "line": null, "group": id,
-        });
+        let (source, code) = (&unit.package, unit.as_code());
+        serde_json::json!({
+            "id": id, "source": source, "code": code, "cwe": null, "safe": true, "line": null, "group": id,
+        })
+    });
+    write_rows(path, rows.collect())
+}
+
+/// The Top 25 of 2024.
+const TOP_25: [u32; 25] = [
+    79, 787, 89, 352, 22, 125, 78, 416, 862, 434, 94, 20, 77, 287, 269, 502, 200, 863, 918, 119, 476, 798, 190, 400,
+    306,
+];
+
+/// Whether a class is one of them.
+pub fn in_top_25(cwe: &str) -> bool {
+    cwe.strip_prefix("CWE-").and_then(|number| number.parse().ok()).is_some_and(|number| TOP_25.contains(&number))
+}
+
+/// Hosts that are tried for a pair before its pattern is given up.
+const TRIES: usize = 60;
+
+/// Writes `count` pairs of every pattern of the Top 25 that gave no gradient, in functions of packages that gave none.
+pub fn generated_rows(
+    units: Vec<CorpusUnit>,
+    seed: u64,
+    dataset: &Dataset,
+    path: &Path,
+    count: usize,
+) -> Result<(), TrainError> {
+    let held_out = held_out_patterns(dataset);
+    let mut rows = Vec::new();
+    for pattern in dataset.patterns.iter().filter(|p| held_out.contains(&p.id) && in_top_25(&p.cwe)) {
+        let mut rng = StdRng::seed_from_u64(
+            seed ^ pattern.id.bytes().fold(0, |sum: u64, b| sum.wrapping_mul(31).wrapping_add(u64::from(b))),
+        );
+        let hosts = units.choose_multiple(&mut rng, count * TRIES).collect::<Vec<_>>();
+        let mut pairs = 0;
+        for host in hosts {
+            if pairs == count {
+                break;
+            }
+            let (context, body) = host.text.split_at(host.body_start());
+            let Some(made) = insert(pattern, body, &BTreeSet::new(), &mut rng) else { continue };
+            let (context, imports) = with_imports(context, pattern.imports.iter().map(String::as_str));
+            let group = format!("{}/{pairs}", pattern.id);
+            // Which of its lines is meant is told by the first.
+            let line = made.lines.first().map(|line| *line as usize + host.context + imports);
+            for (half, body, safe) in [("weak", &made.weak, false), ("safe", &made.safe, true)] {
+                let (cwe, line) = if safe { (None, None) } else { (Some(&pattern.cwe), line) };
+                rows.push(serde_json::json!({
+                    "id": format!("{group}/{half}"), "source": host.package, "code": as_code(&context, body),
+                    "cwe": cwe, "safe": safe, "line": line, "group": group, "cluster": pattern.id,
+                }));
+            }
+            pairs += 1;
+        }
+    }
+    write_rows(path, rows)
+}
+
+fn write_rows(path: &Path, rows: Vec<serde_json::Value>) -> Result<(), TrainError> {
+    let mut out = std::io::BufWriter::new(std::fs::File::create(path).map_err(at(path))?);
+    for row in &rows {
         writeln!(out, "{row}").map_err(at(path))?;
     }
     out.flush().map_err(at(path))?;
-    eprintln!("ordinary: {} functions in {}", chosen.len(), path.display());
+    eprintln!("{} rows in {}", rows.len(), path.display());
     Ok(())
 }
 

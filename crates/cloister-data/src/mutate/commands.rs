@@ -1,14 +1,15 @@
-//! Commands and queries whose parts were kept apart are put together into one text.
+//! Commands: lists of words are put together into one text for a shell, and what a shell's text is built of is quoted.
 
-use super::Finder;
-use super::rules::may_be_anything;
+use super::built::Built;
+use super::queries::with_comma;
+use super::rules::{keyword, may_be_anything};
+use super::{Finder, Rule};
 use ruff_python_ast::{Expr, ExprCall};
+use ruff_text_size::Ranged;
 
-/// One of these stands in every query that takes values.
-const VERBS: [&str; 5] = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "REPLACE "];
-
-const SHELL: (&str, &str) = ("shell", "CWE-78");
-const QUERY: (&str, &str) = ("query", "CWE-89");
+const SHELL: Rule = ("shell", "CWE-78");
+const SHELL_JOINED: Rule = ("shell-joined", "CWE-78");
+const SHELL_BUILT: Rule = ("built-command", "CWE-78");
 
 /// `subprocess.run([...])` becomes a shell's command line.
 pub fn subprocess(finder: &mut Finder, call: &ExprCall, name: &str) {
@@ -16,10 +17,30 @@ pub fn subprocess(finder: &mut Finder, call: &ExprCall, name: &str) {
         name,
         "subprocess.run" | "subprocess.call" | "subprocess.check_call" | "subprocess.check_output" | "subprocess.Popen"
     );
-    let (true, Some(Expr::List(list))) = (starts, call.arguments.args.first()) else { return };
     let keywords = &call.arguments.keywords;
     let shell = keywords.iter().any(|k| k.arg.as_ref().is_none_or(|arg| arg.as_str() == "shell"));
-    if shell || call.arguments.args.len() != 1 || list.elts.iter().any(Expr::is_starred_expr) {
+    let ([first], true, false) = (&*call.arguments.args, starts, shell) else { return };
+    let function = finder.of(&*call.func).to_string();
+    let rest: String = keywords.iter().map(|keyword| format!("{}, ", finder.of(keyword))).collect();
+    let list = match (first, finder.bindings.resolve(first)) {
+        (Expr::List(list), _) => list,
+        (Expr::Name(name), Expr::List(list)) if list.elts.iter().any(may_be_anything) => {
+            let made = format!("{function}(\" \".join({}), {rest}shell=True)", name.id);
+            finder.add(SHELL_JOINED, &[], call, made);
+            return;
+        }
+        (Expr::Call(inner), _) if finder.meaning(&inner.func).as_deref() == Some("shlex.split") => {
+            if let [text] = &*inner.arguments.args
+                && may_be_anything(text)
+            {
+                let text = finder.of(text).to_string();
+                finder.add(SHELL_JOINED, &[], call, format!("{function}({text}, {rest}shell=True)"));
+            }
+            return;
+        }
+        _ => return,
+    };
+    if list.elts.iter().any(Expr::is_starred_expr) {
         return;
     }
     let mut values = Vec::new();
@@ -55,54 +76,30 @@ pub fn subprocess(finder: &mut Finder, call: &ExprCall, name: &str) {
     if values.iter().all(|value| !value.contains(['"', '\\', '\n', '{', '#'])) {
         made.push(format!("f\"{}\"", spell(&mut || format!("{{{}}}", left.next().copied().unwrap_or_default()))));
     }
-    let rest: Vec<&str> = keywords.iter().map(|keyword| finder.of(keyword)).collect();
-    let rest: String = rest.iter().map(|keyword| format!("{keyword}, ")).collect();
-    let function = finder.of(&*call.func).to_string();
     for command in made {
         finder.add(SHELL, &[], call, format!("{function}({command}, {rest}shell=True)"));
     }
 }
 
-/// `execute(sql, parameters)` becomes one text.
-pub fn execute(finder: &mut Finder, call: &ExprCall) {
-    let Expr::Attribute(function) = &*call.func else { return };
-    let [sql, parameters] = &*call.arguments.args else { return };
-    if function.attr.as_str() != "execute" || !call.arguments.keywords.is_empty() {
-        return;
-    }
-    let elements = match parameters {
-        Expr::Tuple(tuple) => &tuple.elts,
-        Expr::List(list) => &list.elts,
-        _ => return,
+/// A shell's command line with values in it: each is quoted.
+pub fn mended(finder: &mut Finder, call: &ExprCall, name: &str) {
+    let shell = match name.rsplit_once('.') {
+        Some(("subprocess", _)) => {
+            keyword(&call.arguments.keywords, "shell").is_some_and(|k| finder.of(&k.value) == "True")
+        }
+        _ => matches!(name, "os.system" | "os.popen"),
     };
-    let values: Vec<&str> = elements.iter().map(|value| finder.of(value)).collect();
-    let tuple = format!("({})", with_comma(&values));
-    if elements.is_empty() || elements.iter().any(Expr::is_starred_expr) {
+    let getoutput = matches!(name, "subprocess.getoutput" | "subprocess.getstatusoutput");
+    let Some(command) = call.arguments.args.first().filter(|_| shell || getoutput) else { return };
+    let text = finder.bindings.resolve(command);
+    let Some(built) = Built::read(finder, text) else { return };
+    if built.quotes_by_hand() || built.shape.contains("\n") {
         return;
     }
-    let text = finder.of(sql).to_string();
-    let holes = text.replace('?', "%s");
-    let upper = text.to_uppercase();
-    let query = sql.is_string_literal_expr() && VERBS.iter().any(|verb| upper.contains(verb));
-    // Another percent sign would be taken for a hole.
-    let fits = holes.matches("%s").count() == elements.len() && holes.matches('%').count() == elements.len();
-    if !query || !fits || !elements.iter().any(may_be_anything) {
+    let open: Vec<&Expr> = built.holes.into_iter().filter(|hole| may_be_anything(hole)).collect();
+    if open.iter().any(|hole| finder.of(*hole).contains("quote(")) {
         return;
     }
-    let function = finder.of(function).to_string();
-    finder.add(QUERY, &[], call, format!("{function}({holes} % {tuple})"));
-    let quoted = if text.starts_with('\'') { "\"%s\"" } else { "'%s'" };
-    finder.add(QUERY, &[], call, format!("{function}({} % {tuple})", holes.replace("%s", quoted)));
-    if !holes.contains(['{', '}']) {
-        let made = format!("{function}({}.format({}))", holes.replace("%s", "{}"), values.join(", "));
-        finder.add(QUERY, &[], call, made);
-    }
-}
-
-/// The parts of a tuple, which needs a comma behind a single one.
-fn with_comma(values: &[&str]) -> String {
-    match values {
-        [only] => format!("{only},"),
-        _ => values.join(", "),
-    }
+    let edits = open.iter().map(|hole| (hole.range(), format!("shlex.quote({})", finder.of(*hole)))).collect();
+    finder.note(SHELL_BUILT, &["import shlex"], edits, Some(text.range()), true);
 }

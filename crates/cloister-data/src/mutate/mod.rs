@@ -1,30 +1,38 @@
-//! Makes a real function weak: a protection that stands in it is taken out again, and the original is the safe twin.
+//! Twins of real functions: a protection that stands in one is taken out again, and the original is the safe twin; or a
+//! weak form that stands in one is mended, and the original is the weak twin.
 
+mod built;
 mod commands;
+mod guards;
 mod names;
+mod queries;
+mod repairs;
 mod rules;
+mod values;
 
-use names::Imports;
-use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
+use names::{Bindings, Imports};
+use ruff_python_ast::visitor::{Visitor, walk_body, walk_expr, walk_stmt};
 use ruff_python_ast::{Expr, ExprCall, PySourceType, Stmt};
-use ruff_text_size::{Ranged, TextRange};
+use ruff_text_size::{Ranged, TextRange, TextSize};
 use std::collections::BTreeSet;
 
-/// One way to take one protection out of a function.
+/// One way to take one protection out of a function, or to put one in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mutation {
-    /// The weakness that comes of it.
+    /// The weakness of the twin without the protection.
     pub cwe: &'static str,
     /// The rule's name: its sites are drawn together.
     pub rule: &'static str,
     /// Imports that the changed code needs; both twins get those that are not there.
     pub imports: Vec<&'static str>,
+    /// Whether the function as it stands is the weak twin.
+    pub mends: bool,
     /// Where the function begins in the text that it was found in.
     from: usize,
-    /// What of the function is replaced.
-    range: TextRange,
-    /// By what.
-    replacement: String,
+    /// What of the function is replaced, and by what: in order, and apart.
+    edits: Vec<(TextRange, String)>,
+    /// What of the function as it stands carries the weakness, if it is not what is replaced.
+    carrier: Option<TextRange>,
 }
 
 /// A function before and after a mutation.
@@ -34,14 +42,14 @@ pub struct Mutated {
     pub weak: String,
     /// 1-based lines of `weak` that carry the weakness.
     pub lines: Vec<u32>,
-    /// The original, with the imports that its twin needs.
+    /// The safe twin. Both have the imports that either needs.
     pub safe: String,
     /// How many lines of imports stand before the original text in both.
     pub imports: usize,
 }
 
 /// Changes with the rules, so that what was found by older ones is not taken for theirs.
-pub const RULES: u32 = 2;
+pub const RULES: u32 = 3;
 
 /// Every mutation that the rules know of in the function at the end of `text`, which begins at the byte `from`. What stands
 /// before is context: imports, globals and the header of a class, read for what names mean. Empty where the function does
@@ -54,26 +62,60 @@ pub fn mutations(text: &str, from: usize) -> Vec<Mutation> {
     let mut imports = Imports::default();
     imports.read(&context.syntax().body);
     imports.read(&parsed.syntax().body);
-    let mut finder = Finder { text: body, imports, found: Vec::new() };
+    let bindings = Bindings::read(&parsed.syntax().body);
+    let mut finder = Finder { text, from, imports, bindings: &bindings, found: Vec::new() };
     finder.visit_body(&parsed.syntax().body);
-    let mut found = finder.found;
-    found.iter_mut().for_each(|mutation| mutation.from = from);
-    found
+    finder.found
 }
 
 impl Mutation {
-    /// Makes the twins of `text`, which must be the text that the mutation was found in. `None` where the weak one would
+    /// Makes the twins of `text`, which must be the text that the mutation was found in. `None` where the other twin would
     /// not parse.
     pub fn apply(&self, text: &str) -> Option<Mutated> {
         let (context, body) = text.split_at_checked(self.from)?;
-        let (start, end) = (self.range.start().to_usize(), self.range.end().to_usize());
-        let weak = format!("{}{}{}", body.get(..start)?, self.replacement, body.get(end..)?);
-        ruff_python_parser::parse_module(&weak).ok()?;
+        let mut changed = String::with_capacity(body.len());
+        let mut end = 0;
+        // The ranges of what was replaced, in the original and in the changed text.
+        let mut places = Vec::new();
+        for (range, replacement) in &self.edits {
+            changed.push_str(body.get(end..range.start().to_usize())?);
+            end = range.end().to_usize();
+            let start = changed.len();
+            changed.push_str(replacement);
+            places.push((range.start().to_usize()..end, start..changed.len()));
+        }
+        changed.push_str(body.get(end..)?);
+        ruff_python_parser::parse_module(&changed).ok()?;
+        let carriers: Vec<std::ops::Range<usize>> = match (self.carrier, self.mends) {
+            (Some(carrier), true) => vec![carrier.into()],
+            (Some(carrier), false) => vec![shifted(carrier.into(), &places)?],
+            (None, true) => places.into_iter().map(|(old, _)| old).collect(),
+            (None, false) => places.into_iter().map(|(_, new)| new).collect(),
+        };
+        let (weak, safe) = if self.mends { (body, changed.as_str()) } else { (changed.as_str(), body) };
         let (context, imports) = with_imports(context, self.imports.iter().copied());
-        let first = context.matches('\n').count() + body[..start].matches('\n').count() + 1;
-        let lines = (0..=self.replacement.matches('\n').count()).map(|line| (first + line) as u32).collect();
-        Some(Mutated { weak: format!("{context}{weak}"), lines, safe: format!("{context}{body}"), imports })
+        let before = context.matches('\n').count() + 1;
+        let mut lines = BTreeSet::new();
+        for carrier in carriers {
+            let first = before + weak.get(..carrier.start)?.matches('\n').count();
+            let more = weak.get(carrier)?.trim_end_matches('\n').matches('\n').count();
+            lines.extend((first..=first + more).map(|line| line as u32));
+        }
+        let lines = lines.into_iter().collect();
+        Some(Mutated { weak: format!("{context}{weak}"), lines, safe: format!("{context}{safe}"), imports })
     }
+}
+
+/// Where a range is after the edits, none of which is in it in part.
+fn shifted(
+    range: std::ops::Range<usize>,
+    places: &[(std::ops::Range<usize>, std::ops::Range<usize>)],
+) -> Option<std::ops::Range<usize>> {
+    let moved = |at: usize| {
+        let last = places.iter().rev().find(|(old, _)| old.end <= at);
+        last.map_or(Some(at), |(old, new)| (at + new.end).checked_sub(old.end))
+    };
+    Some(moved(range.start)?..moved(range.end)?)
 }
 
 /// Puts import lines that are not there before a context, behind what has to stay first, in order and none twice. Gives
@@ -90,17 +132,35 @@ pub fn with_imports<'i>(context: &str, imports: impl Iterator<Item = &'i str>) -
     (format!("{first}{lines}{rest}"), missing.len())
 }
 
+/// A rule's name and the weakness that it is about.
+type Rule = (&'static str, &'static str);
+
 /// Walks over a module and asks every rule at every place.
 struct Finder<'t> {
+    /// Context and function.
     text: &'t str,
+    /// Where the function begins.
+    from: usize,
     imports: Imports,
+    bindings: &'t Bindings<'t>,
     found: Vec<Mutation>,
 }
 
 impl<'t> Finder<'t> {
+    /// The function's text.
+    fn body(&self) -> &'t str {
+        &self.text[self.from..]
+    }
+
     /// The text of a node.
     fn of(&self, node: &impl Ranged) -> &'t str {
-        &self.text[node.start().to_usize()..node.end().to_usize()]
+        &self.body()[node.start().to_usize()..node.end().to_usize()]
+    }
+
+    /// Whether the context or the function has one of the words, in whatever case.
+    fn mentions(&self, words: &[&str]) -> bool {
+        let text = self.text.to_ascii_lowercase();
+        words.iter().any(|word| text.contains(word))
     }
 
     /// What a name or a chain of attributes stands for, its first part looked up in the imports.
@@ -108,36 +168,67 @@ impl<'t> Finder<'t> {
         self.imports.meaning(expr)
     }
 
-    fn add(
+    /// Notes that a protection can be taken out by writing `replacement` for a node.
+    fn add(&mut self, rule: Rule, imports: &[&'static str], node: &impl Ranged, replacement: String) {
+        self.note(rule, imports, vec![(node.range(), replacement)], None, false);
+    }
+
+    /// Notes that a weak form can be mended by writing `replacement` for a node.
+    fn mend(&mut self, rule: Rule, imports: &[&'static str], node: &impl Ranged, replacement: String) {
+        self.note(rule, imports, vec![(node.range(), replacement)], None, true);
+    }
+
+    /// Notes a mutation of several edits, in any order. Nothing is noted where they overlap.
+    fn note(
         &mut self,
-        rule: (&'static str, &'static str),
+        rule: Rule,
         imports: &[&'static str],
-        node: &impl Ranged,
-        replacement: String,
+        mut edits: Vec<(TextRange, String)>,
+        carrier: Option<TextRange>,
+        mends: bool,
     ) {
+        edits.sort_by_key(|(range, _)| range.start());
+        if edits.windows(2).any(|pair| pair[0].0.end() > pair[1].0.start()) {
+            return;
+        }
         let (rule, cwe) = rule;
-        let range = node.range();
-        self.found.push(Mutation { cwe, rule, imports: imports.to_vec(), from: 0, range, replacement });
+        self.found.push(Mutation { cwe, rule, imports: imports.to_vec(), mends, from: self.from, edits, carrier });
     }
 
     fn call(&mut self, call: &ExprCall) {
-        commands::execute(self, call);
+        queries::call(self, call);
         if let Some(name) = self.meaning(&call.func) {
             rules::call(self, call, &name);
+            values::call(self, call, &name);
+            repairs::call(self, call, &name);
             commands::subprocess(self, call, &name);
+            commands::mended(self, call, &name);
         }
     }
+}
+
+/// The offset as the syntax tree counts.
+fn offset(at: usize) -> TextSize {
+    TextSize::try_from(at).unwrap_or_default()
 }
 
 impl<'a> Visitor<'a> for Finder<'_> {
     fn visit_stmt(&mut self, stmt: &'a Stmt) {
         rules::statement(self, stmt);
+        repairs::statement(self, stmt);
         walk_stmt(self, stmt);
     }
 
+    fn visit_body(&mut self, body: &'a [Stmt]) {
+        guards::body(self, body);
+        walk_body(self, body);
+    }
+
     fn visit_expr(&mut self, expr: &'a Expr) {
-        if let Expr::Call(call) = expr {
-            self.call(call);
+        match expr {
+            Expr::Call(call) => self.call(call),
+            Expr::Attribute(_) => values::name(self, expr),
+            _ => {}
         }
         walk_expr(self, expr);
     }
@@ -162,8 +253,8 @@ mod tests {
     fn calls_are_swapped() {
         has("import yaml\ndef f(p):\n    x = yaml.safe_load(p)\n", "CWE-502", "x = yaml.load(p, Loader=yaml.Loader)");
         has("from json import loads\ndef f(p):\n    return loads(p)\n", "CWE-502", "return pickle.loads(p)");
-        has("import ast\ndef f(p):\n    return ast.literal_eval(p)\n", "CWE-95", "return eval(p)");
-        has("import hashlib\ndef f(p):\n    return hashlib.sha256(p)\n", "CWE-328", "return hashlib.md5(p)");
+        has("import ast\ndef f(p):\n    return ast.literal_eval(p)\n", "CWE-94", "return eval(p)");
+        has("import hashlib\ndef f(p):\n    return hashlib.sha256(p)\n", "CWE-327", "return hashlib.md5(p)");
         has("import os\ndef f(p):\n    os.chmod(p, 0o600)\n", "CWE-732", "os.chmod(p, 0o777)");
         has("import requests\ndef f(u):\n    requests.get(u)\n", "CWE-295", "requests.get(u, verify=False)");
     }
@@ -220,6 +311,68 @@ mod tests {
         assert_eq!((made.imports, made.lines), (1, vec![6]));
         let expected = "from __future__ import annotations\nimport pickle\nimport json\nclass A:\ndef f(self, p):\n    return pickle.loads(p)\n";
         assert_eq!(made.weak, expected);
+    }
+
+    #[test]
+    fn values_in_queries_are_handed_over() {
+        let mended = |text: &str| -> Vec<(String, Vec<u32>)> {
+            let found = mutations(text, 0).into_iter().filter(|m| m.mends);
+            found.filter_map(|m| m.apply(text)).map(|made| (made.safe, made.lines)).collect()
+        };
+        let text = "def f(c, a, b):\n    c.execute(\"SELECT x FROM t WHERE a = '%s' AND b = %s\" % (a, b))\n";
+        let safe = "def f(c, a, b):\n    c.execute(\"SELECT x FROM t WHERE a = %s AND b = %s\", (a, b))\n";
+        assert_eq!(mended(text), [(safe.to_string(), vec![2])]);
+        let text = "import sqlite3\ndef f(c, a):\n    q = f\"DELETE FROM t WHERE a = '{a}'\"\n    c.execute(q)\n";
+        let safe = "import sqlite3\ndef f(c, a):\n    q = \"DELETE FROM t WHERE a = ?\"\n    c.execute(q, (a,))\n";
+        assert_eq!(mended(text), [(safe.to_string(), vec![3])]);
+        let text = "def f(c, a):\n    c.execute('SELECT x FROM t WHERE a = ' + str(a))\n";
+        let safe = "def f(c, a):\n    c.execute('SELECT x FROM t WHERE a = %s', (a,))\n";
+        assert_eq!(mended(text), [(safe.to_string(), vec![2])]);
+        // The name of a table cannot be handed over.
+        assert!(mended("def f(c, t):\n    c.execute('SELECT x FROM %s' % t)\n").is_empty());
+        let text = "def f(n):\n    os.system('ls {}'.format(n))\nimport os\n";
+        let safe = "def f(n):\n    os.system('ls {}'.format(shlex.quote(n)))\nimport os\n";
+        assert_eq!(mended(text), [(format!("import shlex\n{safe}"), vec![3])]);
+    }
+
+    #[test]
+    fn statements_apart_from_their_calls_are_built() {
+        let text = "def f(c, a):\n    q = 'SELECT x FROM t WHERE a = ?'\n    g()\n    c.execute(q, (a,))\n";
+        let found = mutations(text, 0);
+        let made = found.iter().find_map(|m| m.apply(text)).unwrap();
+        let weak = "def f(c, a):\n    q = 'SELECT x FROM t WHERE a = %s'\n    g()\n    c.execute(q % (a,))\n";
+        assert_eq!((made.weak.as_str(), made.lines.as_slice()), (weak, [4].as_slice()));
+        has(
+            "def f(c, a):\n    c.execute('SELECT x FROM t WHERE a = ?', (a,))\n",
+            "CWE-89",
+            "c.execute(f'SELECT x FROM t WHERE a = \"{a}\"')",
+        );
+        let text = "import subprocess\ndef f(p):\n    cmd = ['git', p]\n    subprocess.run(cmd)\n";
+        has(text, "CWE-78", "subprocess.run(\" \".join(cmd), shell=True)");
+    }
+
+    #[test]
+    fn checks_are_left_out() {
+        let text = "import os\ndef f(base, n):\n    p = os.path.realpath(os.path.join(base, n))\n    if not p.startswith(base):\n        raise ValueError(n)\n    with open(p) as f:\n        return f.read()\n";
+        let made = mutations(text, 0).iter().find_map(|m| m.apply(text)).unwrap();
+        assert!(!made.weak.contains("startswith") && made.weak.contains("    with open(p)"), "{}", made.weak);
+        assert_eq!(made.lines, [4]);
+        assert_eq!(made.safe, text);
+    }
+
+    #[test]
+    fn values_protect() {
+        has(
+            "import yaml\ndef f(p):\n    return yaml.load(p, Loader=yaml.SafeLoader)\n",
+            "CWE-502",
+            "return yaml.load(p, Loader=yaml.Loader)",
+        );
+        has("import os\ndef f():\n    return os.environ.get('API_TOKEN')\n", "CWE-798", "return \"changeme\"");
+        has(
+            "import ssl\ndef f(c):\n    c.verify_mode = ssl.CERT_REQUIRED\n",
+            "CWE-295",
+            "c.verify_mode = ssl.CERT_NONE",
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What names mean, by the imports.
+//! What names mean, by the imports, and what is bound to them.
 
-use ruff_python_ast::visitor::{Visitor, walk_stmt};
-use ruff_python_ast::{Expr, Stmt};
+use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
+use ruff_python_ast::{Expr, ExprContext, Stmt};
 use std::collections::BTreeMap;
 
 /// What a path begins with whose origin is not known.
@@ -53,6 +53,55 @@ impl Imports {
             }
             Expr::Attribute(attribute) => Some(format!("{}.{}", self.meaning(&attribute.value)?, attribute.attr)),
             _ => None,
+        }
+    }
+}
+
+/// Names that one assignment alone binds, with what it gives them.
+pub struct Bindings<'a>(BTreeMap<&'a str, &'a Expr>);
+
+impl<'a> Bindings<'a> {
+    /// Reads the statements of a module, those inside functions too.
+    pub fn read(body: &'a [Stmt]) -> Self {
+        #[derive(Default)]
+        struct Collect<'a> {
+            values: BTreeMap<&'a str, &'a Expr>,
+            times: BTreeMap<&'a str, usize>,
+        }
+        impl<'a> Visitor<'a> for Collect<'a> {
+            fn visit_stmt(&mut self, stmt: &'a Stmt) {
+                if let Stmt::Assign(assign) = stmt
+                    && let [Expr::Name(name)] = assign.targets.as_slice()
+                {
+                    self.values.insert(name.id.as_str(), &assign.value);
+                }
+                walk_stmt(self, stmt);
+            }
+
+            fn visit_expr(&mut self, expr: &'a Expr) {
+                if let Expr::Name(name) = expr
+                    && name.ctx == ExprContext::Store
+                {
+                    *self.times.entry(name.id.as_str()).or_default() += 1;
+                }
+                walk_expr(self, expr);
+            }
+        }
+        let mut collect = Collect::default();
+        collect.visit_body(body);
+        let Collect { mut values, times } = collect;
+        values.retain(|name, _| times.get(name) == Some(&1));
+        Self(values)
+    }
+
+    /// What a name is bound to; of anything else, itself.
+    pub fn resolve<'e>(&self, expr: &'e Expr) -> &'e Expr
+    where
+        'a: 'e,
+    {
+        match expr {
+            Expr::Name(name) => self.0.get(name.id.as_str()).copied().unwrap_or(expr),
+            _ => expr,
         }
     }
 }

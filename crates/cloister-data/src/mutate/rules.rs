@@ -1,14 +1,12 @@
 //! The protections that one call, name or statement makes up.
 
-use super::Finder;
+use super::{Finder, Rule, offset};
 use ruff_python_ast::{Expr, ExprCall, Keyword, Stmt};
-use ruff_text_size::{Ranged, TextRange, TextSize};
-
-type Rule = (&'static str, &'static str);
+use ruff_text_size::{Ranged, TextRange};
 
 const LOADER: Rule = ("loader", "CWE-502");
 const UNPICKLE: Rule = ("unpickle", "CWE-502");
-const EVALUATE: Rule = ("evaluate", "CWE-95");
+const EVALUATE: Rule = ("evaluate", "CWE-94");
 const SHELL_QUOTE: Rule = ("shell-quote", "CWE-78");
 const ESCAPE: Rule = ("escape", "CWE-79");
 const ESCAPE_XML: Rule = ("escape-xml", "CWE-91");
@@ -21,7 +19,7 @@ const PERMISSIONS: Rule = ("permissions", "CWE-732");
 const PATH: Rule = ("path", "CWE-22");
 const REDIRECT: Rule = ("redirect", "CWE-601");
 const ENTITIES: Rule = ("entities", "CWE-611");
-const HASH: Rule = ("hash", "CWE-328");
+const HASH: Rule = ("hash", "CWE-327");
 const LOGIN: Rule = ("login", "CWE-306");
 const PERMISSION: Rule = ("permission", "CWE-862");
 const FORGERY: Rule = ("forgery", "CWE-352");
@@ -49,8 +47,8 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
         "ssl.create_default_context"
             if args.is_empty()
                 && keyword(keywords, "purpose").is_none()
-                && !finder.text.contains("check_hostname")
-                && !finder.text.contains("verify_mode") =>
+                && !finder.body().contains("check_hostname")
+                && !finder.body().contains("verify_mode") =>
         {
             finder.add(CERTIFICATE, &["import ssl"], &*call.func, "ssl._create_unverified_context".into());
         }
@@ -92,8 +90,8 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
         && matches!(last, "get" | "post" | "put" | "delete" | "head" | "patch" | "request");
     if client && keyword(keywords, "verify").is_none() && !args.is_empty() && keywords.iter().all(|k| k.arg.is_some()) {
         // The closing bracket is the call's last character; a comma may stand before it.
-        let end = TextRange::new(call.end() - TextSize::from(1), call.end());
-        let inside = &finder.text[call.arguments.start().to_usize()..end.start().to_usize()];
+        let end = TextRange::new(call.end() - offset(1), call.end());
+        let inside = &finder.body()[call.arguments.start().to_usize()..end.start().to_usize()];
         let comma = if inside.trim_end().ends_with(',') { " " } else { ", " };
         finder.add(CERTIFICATE, &[], &end, format!("{comma}verify=False)"));
     }
@@ -213,7 +211,7 @@ pub fn statement(finder: &mut Finder, stmt: &Stmt) {
     match stmt {
         Stmt::Assign(assign) => {
             let (Some(target), Expr::Call(call)) = (assign.targets.first(), &*assign.value) else { return };
-            let before = &finder.text[..stmt.start().to_usize()];
+            let before = &finder.body()[..stmt.start().to_usize()];
             let indent = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
             if assign.targets.len() > 1 || !indent.trim().is_empty() {
                 return;
@@ -250,10 +248,10 @@ pub fn statement(finder: &mut Finder, stmt: &Stmt) {
                 // Two of them guard the function together: without one it is still guarded.
                 let (Some(rule), 1) = (rule, rules.iter().flatten().count()) else { continue };
                 // The decorator goes with its line, so that what follows it, the name at last, stands at its place.
-                let rest = &finder.text[decorator.end().to_usize()..];
+                let rest = &finder.body()[decorator.end().to_usize()..];
                 let line = rest.find('\n').map_or(rest.len(), |at| at + 1);
                 let next = line + rest[line..].len() - rest[line..].trim_start_matches(' ').len();
-                let next = TextSize::try_from(next).unwrap_or_default();
+                let next = offset(next);
                 finder.add(*rule, &[], &TextRange::new(decorator.start(), decorator.end() + next), String::new());
             }
         }
@@ -313,12 +311,12 @@ fn flip(finder: &mut Finder, keywords: &[Keyword], name: &str, value: &str, rule
     }
 }
 
-fn keyword<'a>(keywords: &'a [Keyword], name: &str) -> Option<&'a Keyword> {
+pub fn keyword<'a>(keywords: &'a [Keyword], name: &str) -> Option<&'a Keyword> {
     keywords.iter().find(|keyword| keyword.arg.as_ref().is_some_and(|arg| arg.as_str() == name))
 }
 
 /// Where a temporary file shall stand: the arguments that every function of `tempfile` takes.
-fn places(finder: &Finder, call: &ExprCall) -> String {
+pub fn places(finder: &Finder, call: &ExprCall) -> String {
     let positional = call.arguments.args.iter().take(3).map(|arg| finder.of(arg));
     let named =
         call.arguments.keywords.iter().filter(|keyword| {
@@ -328,7 +326,7 @@ fn places(finder: &Finder, call: &ExprCall) -> String {
 }
 
 /// The text of an expression, in brackets where taking a call off it would tear it apart.
-fn grouped(finder: &Finder, expr: &Expr) -> String {
+pub fn grouped(finder: &Finder, expr: &Expr) -> String {
     let text = finder.of(expr);
     let whole = matches!(
         expr,

@@ -1,0 +1,146 @@
+//! What the training draws from: the parts of the data set and of the corpus that may be used for it.
+
+use crate::measure;
+use cloister_data::{Dataset, Mutation, NO_WEAKNESS, Pair, Pattern, Split, held_out, mutations, rows};
+use cloister_train::TrainError;
+use cloister_train::batch::Sources;
+use cloister_train::corpus::{CorpusList, CorpusUnit, read_units};
+use cloister_train::examples::{ExampleMaker, Item};
+use cloister_train::recipe::Recipe;
+use rand::{SeedableRng, rngs::StdRng};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+
+/// The longest function that patterns are put into: it leaves room for them.
+const HOST_BYTES: usize = 1400;
+
+/// The longest function that a protection is taken out of. There are few of them.
+const PROTECTED_BYTES: usize = 2400;
+
+/// More functions than these do not make a rule be drawn more often.
+const RULE_FUNCTIONS: usize = 500;
+
+/// The answers: "none", then every class of the data set in numerical order.
+pub fn labels(dataset: &Dataset) -> Vec<String> {
+    let numbers: BTreeSet<u32> = (dataset.pairs.iter().map(|pair| &pair.cwe))
+        .chain(dataset.patterns.iter().map(|pattern| &pattern.cwe))
+        .filter_map(|cwe| cwe.strip_prefix("CWE-")?.parse().ok())
+        .collect();
+    std::iter::once(NO_WEAKNESS.to_string()).chain(numbers.into_iter().map(|n| format!("CWE-{n}"))).collect()
+}
+
+/// The authored groups of a split, as items without renaming.
+pub fn authored(dataset: &Dataset, split: Split, maker: &ExampleMaker) -> Result<Vec<Item>, TrainError> {
+    let groups = groups_of(dataset, split)?;
+    let mut rng = StdRng::seed_from_u64(0);
+    let mut items = Vec::new();
+    for pair in dataset.pairs.iter().filter(|pair| groups.contains(&pair.id)) {
+        items.extend(maker.pair(pair, 0.0, &mut rng)?);
+    }
+    for snippet in dataset.safe.iter().filter(|snippet| groups.contains(&snippet.id)) {
+        for (_, example) in maker.windows(&snippet.code, &[], maker.answers.none)? {
+            items.push(Item { examples: vec![example], twins: false });
+        }
+    }
+    Ok(items)
+}
+
+fn groups_of(dataset: &Dataset, split: Split) -> Result<HashSet<String>, TrainError> {
+    Ok(rows(dataset)?.into_iter().filter(|row| row.split == split).map(|row| row.group).collect())
+}
+
+/// The patterns that only figures are made with.
+pub fn held_out_patterns(dataset: &Dataset) -> BTreeSet<String> {
+    held_out(dataset.patterns.iter().map(|pattern| (pattern.cwe.as_str(), pattern.id.as_str())))
+}
+
+/// Gathers what fine-tuning draws from and hands it on.
+pub fn with_sources(
+    recipe: &Recipe,
+    dataset: &Dataset,
+    list: &CorpusList,
+    corpus: &Path,
+    then: impl FnOnce(&Sources) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    let train = groups_of(dataset, Split::Train)?;
+    let mut units = read_units(&corpus.join("units.jsonl"))?;
+    units.retain(|unit| unit.split == Split::Train && unit.function);
+    let mut more = read_units(&list.hosts_file(corpus))?;
+    more.retain(|unit| unit.split == Split::Train);
+    let mut patterns: BTreeMap<&str, Vec<&Pattern>> = BTreeMap::new();
+    let tested = held_out_patterns(dataset);
+    for pattern in dataset.patterns.iter().filter(|pattern| !tested.contains(&pattern.id)) {
+        patterns.entry(&pattern.cwe).or_default().push(pattern);
+    }
+    let patterns = patterns.into_iter().map(|(class, patterns)| {
+        let common = recipe.finetune.common.iter().any(|common| common == class);
+        (if common { recipe.finetune.common_weight } else { 1.0 }, patterns)
+    });
+    let (protected, doubtful) = twins(units.iter().chain(&more), &labels(dataset));
+    // What a rule would mend is not taken for right, wherever it stands.
+    let host =
+        |unit: &&CorpusUnit| (80..=HOST_BYTES).contains(&unit.text.len()) && !doubtful.contains(unit.text.as_str());
+    then(&Sources {
+        pairs: dataset.pairs.iter().filter(|pair: &&Pair| train.contains(&pair.id)).collect(),
+        safe: dataset.safe.iter().filter(|snippet| train.contains(&snippet.id)).collect(),
+        patterns: patterns.collect(),
+        hosts: units.iter().filter(host).collect(),
+        protected,
+    })
+}
+
+/// The functions that a rule makes twins of, by the rule; and the texts of those that have a weak form. A rule with four times
+/// the functions is drawn twice as often: neither do few come again and again, nor does the commonest rule drown the others.
+fn twins<'u>(
+    units: impl Iterator<Item = &'u CorpusUnit>,
+    labels: &[String],
+) -> (Vec<(f64, Vec<(&'u CorpusUnit, Mutation)>)>, HashSet<&'u str>) {
+    let units: Vec<&CorpusUnit> = units.filter(|unit| unit.text.len() <= PROTECTED_BYTES).collect();
+    let sites: Vec<(&CorpusUnit, Mutation)> = units
+        .into_par_iter()
+        .flat_map_iter(|unit| mutations(&unit.text, unit.body_start()).into_iter().map(move |found| (unit, found)))
+        .filter(|(_, mutation)| labels.iter().any(|label| label == mutation.cwe))
+        .collect();
+    let doubtful = sites.iter().filter(|(_, site)| site.mends).map(|(unit, _)| unit.text.as_str()).collect();
+    let mut rules: BTreeMap<&str, Vec<(&CorpusUnit, Mutation)>> = BTreeMap::new();
+    for site in sites {
+        rules.entry(site.1.rule).or_default().push(site);
+    }
+    let weighted = |(rule, sites): (&str, Vec<(&'u CorpusUnit, Mutation)>)| {
+        let functions: HashSet<&str> = sites.iter().map(|(unit, _)| unit.text.as_str()).collect();
+        eprintln!("fine-tuning: {} places in {} functions for the rule {rule}", sites.len(), functions.len());
+        ((functions.len().min(RULE_FUNCTIONS) as f64).sqrt(), sites)
+    };
+    (rules.into_iter().map(weighted).collect(), doubtful)
+}
+
+/// Twins in functions of the validation packages: of the patterns that gave no gradient and are not measured on, and of the
+/// functions' own protections. Authored pairs are harder than most code, so that probabilities fitted on them alone are
+/// timid.
+pub fn generated(
+    recipe: &Recipe,
+    dataset: &Dataset,
+    units: &[CorpusUnit],
+    maker: &ExampleMaker,
+    count: usize,
+) -> Result<Vec<Item>, TrainError> {
+    let tested = held_out_patterns(dataset);
+    let mut patterns: BTreeMap<&str, Vec<&Pattern>> = BTreeMap::new();
+    for pattern in dataset.patterns.iter().filter(|p| tested.contains(&p.id) && !measure::in_top_25(&p.cwe)) {
+        patterns.entry(&pattern.cwe).or_default().push(pattern);
+    }
+    let (protected, _) = twins(units.iter(), &labels(dataset));
+    let sources = Sources {
+        pairs: Vec::new(),
+        safe: Vec::new(),
+        patterns: patterns.into_values().map(|patterns| (1.0, patterns)).collect(),
+        hosts: units.iter().filter(|unit| (80..=HOST_BYTES).contains(&unit.text.len())).collect(),
+        protected,
+    };
+    let mut settings = recipe.finetune.clone();
+    (settings.authored_share, settings.pattern_share, settings.mutation_share) = (0.0, 0.5, 0.5);
+    let mut items: Vec<Item> = sources.round(maker, &settings, recipe.seed, 0)?.into_iter().flatten().collect();
+    items.truncate(count);
+    Ok(items)
+}

@@ -11,7 +11,7 @@ use similar::{Algorithm, DiffTag, capture_diff_slices};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many of the twins made of real functions have other names.
-const RENAMED: f64 = 0.3;
+const RENAMED: f64 = 0.2;
 
 /// How many of their names those change.
 const RENAMED_SHARE: f64 = 0.7;

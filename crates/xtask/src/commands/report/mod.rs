@@ -1,6 +1,7 @@
 //! `cargo xtask report`: the shipped model and its baselines on labelled rows, into docs/EVALUATION.md and the package.
 
 mod bandit;
+mod plots;
 mod steadiness;
 mod tables;
 
@@ -81,6 +82,9 @@ pub fn run(project: &Project, steps: &Steps, options: &Options) -> Result<()> {
         let results =
             steps.run(&format!("Measure on {}", set.name), || measure(project, &programs, &bandit, &folder, set))?;
         text.push_str(&tables::section(&set.name, &results));
+        if set.name != ORDINARY {
+            text.push_str(&draw(project, &folder, set)?);
+        }
         if let Some((_, model)) = results.first() {
             card.extend(tables::figures(&set.name, model));
         }
@@ -159,6 +163,27 @@ fn measure(
         .into_iter()
         .map(|(name, predictions)| Ok((name, evaluate(project, programs, &rows, &predictions)?)))
         .collect()
+}
+
+/// Draws a set's plots, and shows them.
+fn draw(project: &Project, folder: &Path, set: &Set) -> Result<String> {
+    let plots = project.path("docs/plots");
+    fs::create_dir_all(&plots).map_err(Error::file("create", &plots))?;
+    let of = |system: &str| plots::judged(&set.rows, &folder.join(format!("{}-{system}.jsonl", set.name)));
+    let model = of("cloister")?;
+    let name = &set.name;
+    let mut text = String::new();
+    // Without both kinds of rows there is nothing to trade.
+    if model.iter().any(|row| row.weak) && model.iter().any(|row| !row.weak) {
+        plots::calibration(&plots.join(format!("{name}-calibration.svg")), &model)?;
+        let systems = [("Cloister", model, true), (bandit::NAME, of("bandit")?, false), ("TF-IDF", of("words")?, true)];
+        plots::trade(&plots.join(format!("{name}-trade.svg")), &systems)?;
+        text = format!(
+            "\n![Recall against false positives at every threshold, {name}](plots/{name}-trade.svg)\n![Share of weak rows by \
+             probability, {name}](plots/{name}-calibration.svg)\n"
+        );
+    }
+    Ok(text)
 }
 
 /// The shipped model's predictions.

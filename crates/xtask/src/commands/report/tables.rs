@@ -46,7 +46,8 @@ pub fn section(set: &str, results: &[(&str, Value)]) -> String {
             text.push_str(&format!(" {} |", cell(measure)));
         }
     }
-    text.push('\n');
+    let metric = |key: &str| overall.map_or("–".into(), |overall| cell(&overall["metrics"][key]));
+    text.push_str(&format!("\n\nCloister's accuracy is {}, its precision {}.\n", metric("accuracy"), metric("precision")));
     text
 }
 

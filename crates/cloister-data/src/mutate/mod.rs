@@ -49,7 +49,7 @@ pub struct Mutated {
 }
 
 /// Changes with the rules, so that what was found by older ones is not taken for theirs.
-pub const RULES: u32 = 3;
+pub const RULES: u32 = 4;
 
 /// Every mutation that the rules know of in the function at the end of `text`, which begins at the byte `from`. What stands
 /// before is context: imports, globals and the header of a class, read for what names mean. Empty where the function does

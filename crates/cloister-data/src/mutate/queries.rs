@@ -185,7 +185,8 @@ fn hand_over(finder: &mut Finder, call: &ExprCall, sql: &Expr) {
 /// The literal with a driver's mark at every hole. `None` where one does not stand for a value: names of tables and columns
 /// cannot be handed over.
 fn with_marks(shape: &str, mark: &str) -> Option<String> {
-    let delimiter = shape.chars().next()?;
+    // A prefix is not the delimiter.
+    let delimiter = shape.chars().next().filter(|first| matches!(first, '"' | '\''))?;
     let other = if delimiter == '"' { '\'' } else { '"' };
     let parts: Vec<&str> = shape.split(HOLE).collect();
     let mut made = String::new();

@@ -113,8 +113,11 @@ fn bins(judged: &[Judged]) -> Vec<(f64, f64)> {
     (0..BINS).filter_map(of).collect()
 }
 
-type Chart<'a> =
-    ChartContext<'a, SVGBackend<'a>, Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>>;
+type Chart<'a> = ChartContext<
+    'a,
+    SVGBackend<'a>,
+    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
+>;
 type Drawn = std::result::Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 fn draw(path: &Path, x: &str, y: &str, series: impl FnOnce(&mut Chart) -> Drawn) -> Result<()> {
@@ -124,7 +127,13 @@ fn draw(path: &Path, x: &str, y: &str, series: impl FnOnce(&mut Chart) -> Drawn)
         let mut builder = ChartBuilder::on(&area);
         builder.margin(12).x_label_area_size(40).y_label_area_size(48);
         let mut chart = builder.build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
-        chart.configure_mesh().light_line_style(TRANSPARENT).x_desc(x).y_desc(y).label_style(("sans-serif", 13)).draw()?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc(x)
+            .y_desc(y)
+            .label_style(("sans-serif", 13))
+            .draw()?;
         series(&mut chart)?;
         chart
             .configure_series_labels()

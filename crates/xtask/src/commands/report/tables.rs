@@ -47,7 +47,11 @@ pub fn section(set: &str, results: &[(&str, Value)]) -> String {
         }
     }
     let metric = |key: &str| overall.map_or("–".into(), |overall| cell(&overall["metrics"][key]));
-    text.push_str(&format!("\n\nCloister's accuracy is {}, its precision {}.\n", metric("accuracy"), metric("precision")));
+    text.push_str(&format!(
+        "\n\nCloister's accuracy is {}, its precision {}.\n",
+        metric("accuracy"),
+        metric("precision")
+    ));
     text
 }
 

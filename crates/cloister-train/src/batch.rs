@@ -22,9 +22,12 @@ pub struct Sources<'a> {
     pub patterns: Vec<(f64, Vec<&'a Pattern>)>,
     /// Real functions.
     pub hosts: Vec<&'a CorpusUnit>,
-    /// Real functions with a protection, by rule, with the rule's weight.
-    pub protected: Vec<(f64, Vec<(&'a CorpusUnit, Mutation)>)>,
+    /// Real functions that a rule makes twins of.
+    pub protected: Sites<'a>,
 }
+
+/// Real functions with what a rule changes in them, by rule, with the rule's weight.
+pub type Sites<'a> = Vec<(f64, Vec<(&'a CorpusUnit, Mutation)>)>;
 
 /// Batches are drawn for so many steps at a time, so that they can be sorted by length.
 pub const ROUND: usize = 50;

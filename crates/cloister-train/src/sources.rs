@@ -3,7 +3,7 @@
 use crate::measure;
 use cloister_data::{Dataset, Mutation, NO_WEAKNESS, Pair, Pattern, Split, held_out, mutations, rows};
 use cloister_train::TrainError;
-use cloister_train::batch::Sources;
+use cloister_train::batch::{Sites, Sources};
 use cloister_train::corpus::{CorpusList, CorpusUnit, read_units};
 use cloister_train::examples::{ExampleMaker, Item};
 use cloister_train::recipe::Recipe;
@@ -92,10 +92,7 @@ pub fn with_sources(
 
 /// The functions that a rule makes twins of, by the rule; and the texts of those that have a weak form. A rule with four times
 /// the functions is drawn twice as often: neither do few come again and again, nor does the commonest rule drown the others.
-fn twins<'u>(
-    units: impl Iterator<Item = &'u CorpusUnit>,
-    labels: &[String],
-) -> (Vec<(f64, Vec<(&'u CorpusUnit, Mutation)>)>, HashSet<&'u str>) {
+fn twins<'u>(units: impl Iterator<Item = &'u CorpusUnit>, labels: &[String]) -> (Sites<'u>, HashSet<&'u str>) {
     let units: Vec<&CorpusUnit> = units.filter(|unit| unit.text.len() <= PROTECTED_BYTES).collect();
     let sites: Vec<(&CorpusUnit, Mutation)> = units
         .into_par_iter()

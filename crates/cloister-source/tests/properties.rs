@@ -223,4 +223,23 @@ proptest! {
         let text = format!("\"\"\"{remark}\"\"\"\n{text}\nb'{}'\n", remark.replace(['\n', '\''], " "));
         prop_assert_eq!(shown(&text), shown(PYTHON));
     }
+
+    #[test]
+    fn the_width_of_blocks_changes_nothing(
+        width in 1..12usize,
+        tabs in any::<bool>(),
+        inside in prop::collection::vec(0..30usize, PYTHON.lines().count()),
+    ) {
+        let mut text = String::new();
+        for (line, inside) in PYTHON.lines().zip(&inside) {
+            let code = line.trim_start();
+            let levels = (line.len() - code.len()) / 4;
+            let indent = if tabs { "\t".repeat(levels) } else { " ".repeat(levels * width) };
+            // A bracket lets its lines stand where they will.
+            let code = code.replace("x for x in query", &format!("x for x\n\n{}in query", " ".repeat(*inside)));
+            text.push_str(&format!("{indent}{code}\n"));
+        }
+        let plain = PYTHON.replace("x for x in query", "x for x\n            in query");
+        prop_assert_eq!(shown(&text), shown(&plain));
+    }
 }

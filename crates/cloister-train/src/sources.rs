@@ -141,3 +141,41 @@ pub fn generated(
     items.truncate(count);
     Ok(items)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_on_gives_no_gradient() {
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
+        let dataset = Dataset::read(&assets.join("dataset")).unwrap();
+        let recipe = Recipe::read(&assets.join("training/recipe.toml")).unwrap();
+        let list = CorpusList::read(&assets.join("training/corpus.toml")).unwrap();
+        let corpus = tempfile::tempdir().unwrap();
+        let plain =
+            format!("def f(path):\n    text = read(path)\n{}    return text\n", "    text = text + path\n".repeat(4));
+        let weak = format!("import pickle\n{}", plain.replace("read(path)", "pickle.loads(path)"));
+        let units = [("train", &plain), ("valid", &plain), ("test", &plain), ("train", &weak)].map(|(split, text)| {
+            let unit =
+                serde_json::json!({"package": split, "split": split, "function": true, "text": text, "context": 0});
+            format!("{unit}\n")
+        });
+        std::fs::write(corpus.path().join("units.jsonl"), units.concat()).unwrap();
+        std::fs::write(list.hosts_file(corpus.path()), "").unwrap();
+        let (patterns, groups) = (held_out_patterns(&dataset), groups_of(&dataset, Split::Train).unwrap());
+        with_sources(&recipe, &dataset, &list, corpus.path(), |sources| {
+            let mut drawn = sources.patterns.iter().flat_map(|(_, patterns)| patterns);
+            assert!(drawn.all(|pattern| !patterns.contains(&pattern.id)));
+            assert!(sources.pairs.iter().all(|pair| groups.contains(&pair.id)));
+            assert!(!patterns.is_empty() && !sources.pairs.is_empty() && sources.pairs.len() < dataset.pairs.len());
+            // The weak form is a twin to be mended, and no ordinary function.
+            assert_eq!(sources.hosts.iter().map(|host| &host.text).collect::<Vec<_>>(), [&plain]);
+            let sites: Vec<&Mutation> =
+                sources.protected.iter().flat_map(|(_, sites)| sites).map(|(_, site)| site).collect();
+            assert!(sites.iter().any(|site| site.mends && site.cwe == "CWE-502"), "{sites:?}");
+            Ok(())
+        })
+        .unwrap();
+    }
+}

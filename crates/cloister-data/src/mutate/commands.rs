@@ -101,5 +101,5 @@ pub fn mended(finder: &mut Finder, call: &ExprCall, name: &str) {
         return;
     }
     let edits = open.iter().map(|hole| (hole.range(), format!("shlex.quote({})", finder.of(*hole)))).collect();
-    finder.note(SHELL_BUILT, &["import shlex"], edits, Some(text.range()), true);
+    finder.note(SHELL_BUILT, &["import shlex"], edits, Some(call.range()), true);
 }

@@ -1,6 +1,6 @@
 //! Checks: a statement that turns bad input away is left out.
 
-use super::{Finder, Rule};
+use super::{Finder, Mutation, Rule};
 use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{Expr, Stmt};
 use ruff_text_size::{Ranged, TextRange};
@@ -19,7 +19,7 @@ pub fn body(finder: &mut Finder, body: &[Stmt]) {
         let turns_away =
             check.elif_else_clauses.is_empty() && check.body.last().is_some_and(|last| leaves(finder, last));
         // Without what follows nothing is left to be weak.
-        if !turns_away || body.len() == index + 1 || body.len() == 1 {
+        if !turns_away || body.len() == index + 1 {
             continue;
         }
         let Some(rule) = checked(finder, &check.test, finder.of(stmt)) else { continue };
@@ -41,6 +41,13 @@ pub fn body(finder: &mut Finder, body: &[Stmt]) {
     }
 }
 
+/// Two checks of one path are worth one: without one of them the other still stands.
+pub fn alone(found: &mut Vec<Mutation>) {
+    if found.iter().filter(|mutation| mutation.rule == PATH_CHECK.0).count() > 1 {
+        found.retain(|mutation| mutation.rule != PATH_CHECK.0);
+    }
+}
+
 /// The first line of a statement.
 fn first_line<'f>(finder: &'f Finder<'_>) -> impl Fn(&Stmt) -> TextRange + 'f {
     |stmt| {
@@ -56,7 +63,8 @@ fn leaves(finder: &Finder, stmt: &Stmt) -> bool {
         Stmt::Raise(_) => true,
         Stmt::Return(value) => match value.value.as_deref() {
             None => true,
-            Some(Expr::NoneLiteral(_) | Expr::BooleanLiteral(_)) => true,
+            Some(Expr::NoneLiteral(_)) => true,
+            Some(Expr::BooleanLiteral(literal)) => !literal.value,
             Some(other) => {
                 let text = finder.of(other).to_ascii_lowercase();
                 ["40", "error", "forbidden", "denied", "badrequest", "notfound", "redirect", "invalid"]
@@ -85,7 +93,9 @@ fn checked(finder: &Finder, test: &Expr, whole: &str) -> Option<Rule> {
     {
         return Some(PATH_CHECK);
     }
-    if asks(&["allowed_file", "allowed_ext", "valid_ext", "content_type not in", "mimetype not in", "ext not in"]) {
+    if finder.mentions(&["upload", "request.files"])
+        && asks(&["allowed_file", "allowed_ext", "valid_ext", "content_type not in", "mimetype not in", " ext not in"])
+    {
         return Some(UPLOAD_CHECK);
     }
     if asks(&["safe_url", "has_allowed_host", "is_safe_redirect", "netloc"]) && finder.mentions(&["redirect"]) {

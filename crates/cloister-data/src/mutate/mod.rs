@@ -49,7 +49,7 @@ pub struct Mutated {
 }
 
 /// Changes with the rules, so that what was found by older ones is not taken for theirs.
-pub const RULES: u32 = 4;
+pub const RULES: u32 = 5;
 
 /// Every mutation that the rules know of in the function at the end of `text`, which begins at the byte `from`. What stands
 /// before is context: imports, globals and the header of a class, read for what names mean. Empty where the function does
@@ -65,6 +65,7 @@ pub fn mutations(text: &str, from: usize) -> Vec<Mutation> {
     let bindings = Bindings::read(&parsed.syntax().body);
     let mut finder = Finder { text, from, imports, bindings: &bindings, found: Vec::new() };
     finder.visit_body(&parsed.syntax().body);
+    guards::alone(&mut finder.found);
     finder.found
 }
 
@@ -324,7 +325,7 @@ mod tests {
         assert_eq!(mended(text), [(safe.to_string(), vec![2])]);
         let text = "import sqlite3\ndef f(c, a):\n    q = f\"DELETE FROM t WHERE a = '{a}'\"\n    c.execute(q)\n";
         let safe = "import sqlite3\ndef f(c, a):\n    q = \"DELETE FROM t WHERE a = ?\"\n    c.execute(q, (a,))\n";
-        assert_eq!(mended(text), [(safe.to_string(), vec![3])]);
+        assert_eq!(mended(text), [(safe.to_string(), vec![4])]);
         let text = "def f(c, a):\n    c.execute('SELECT x FROM t WHERE a = ' + str(a))\n";
         let safe = "def f(c, a):\n    c.execute('SELECT x FROM t WHERE a = %s', (a,))\n";
         assert_eq!(mended(text), [(safe.to_string(), vec![2])]);
@@ -358,6 +359,14 @@ mod tests {
         assert!(!made.weak.contains("startswith") && made.weak.contains("    with open(p)"), "{}", made.weak);
         assert_eq!(made.lines, [4]);
         assert_eq!(made.safe, text);
+    }
+
+    #[test]
+    fn the_name_carries_a_missing_guard() {
+        let text = "@login_required\n@cached\ndef f(request):\n    return g(request)\n";
+        let made = mutations(text, 0).iter().find_map(|m| m.apply(text)).unwrap();
+        assert_eq!((made.weak.as_str(), made.lines), ("@cached\ndef f(request):\n    return g(request)\n", vec![2]));
+        assert!(mutations(&text.replace("return g", "request.user.is_authenticated or g"), 0).is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What names mean, by the imports, and what is bound to them.
 
-use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
-use ruff_python_ast::{Expr, ExprContext, Stmt};
+use ruff_python_ast::visitor::{Visitor, walk_expr, walk_parameter, walk_stmt};
+use ruff_python_ast::{Expr, ExprContext, Parameter, Stmt};
 use std::collections::BTreeMap;
 
 /// What a path begins with whose origin is not known.
@@ -76,6 +76,11 @@ impl<'a> Bindings<'a> {
                     self.values.insert(name.id.as_str(), &assign.value);
                 }
                 walk_stmt(self, stmt);
+            }
+
+            fn visit_parameter(&mut self, parameter: &'a Parameter) {
+                *self.times.entry(parameter.name.as_str()).or_default() += 1;
+                walk_parameter(self, parameter);
             }
 
             fn visit_expr(&mut self, expr: &'a Expr) {

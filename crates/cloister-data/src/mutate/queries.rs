@@ -4,7 +4,7 @@ use super::built::{Built, HOLE};
 use super::rules::may_be_anything;
 use super::{Finder, Rule};
 use ruff_python_ast::{Expr, ExprCall};
-use ruff_text_size::{Ranged, TextRange};
+use ruff_text_size::Ranged;
 
 /// A statement that takes values begins with one of these.
 const VERBS: [&str; 6] = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "REPLACE ", "WITH "];
@@ -123,7 +123,9 @@ fn take_in(finder: &mut Finder, call: &ExprCall, sql: &Expr, rest: &[Expr]) {
             made.push((vec![(call.range(), wrapped(text))], None));
         }
         let simple = values.iter().all(|value| !value.contains(['"', '\'', '\\', '\n', '{', '#', '!', ':']));
-        if formatted && simple && holes.starts_with(['"', '\'']) && !holes[1..].contains("\"\n") {
+        // The mark of an f-string stands before its first literal alone.
+        let single = literal.as_string_literal_expr().is_some_and(|text| !text.value.is_implicit_concatenated());
+        if formatted && simple && single && holes.starts_with(['"', '\'']) && !holes[1..].contains("\"\n") {
             let mut left = values.iter();
             let quote = &quoted[..1];
             let parts: Vec<&str> = holes.split("%s").collect();
@@ -178,8 +180,7 @@ fn hand_over(finder: &mut Finder, call: &ExprCall, sql: &Expr) {
         let name = finder.of(sql);
         vec![(text.range(), literal), (call.range(), format!("{function}({name}, {parameters})"))]
     };
-    let carrier: Option<TextRange> = Some(text.range());
-    finder.note(HANDED_OVER, &[], edits, carrier, true);
+    finder.note(HANDED_OVER, &[], edits, Some(call.range()), true);
 }
 
 /// The literal with a driver's mark at every hole. `None` where one does not stand for a value: names of tables and columns

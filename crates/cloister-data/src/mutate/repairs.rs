@@ -2,6 +2,7 @@
 
 use super::built::Built;
 use super::rules::{keyword, may_be_anything, places};
+use super::values::about_connections;
 use super::{Finder, Rule};
 use ruff_python_ast::{Expr, ExprCall, Stmt};
 use ruff_text_size::{Ranged, TextRange};
@@ -52,7 +53,8 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
     };
     match name {
         "yaml.load" if keywords.is_empty() && args.len() == 1 => {
-            finder.mend(LOADER, &[], &*call.func, called(finder, call, "safe_load"));
+            let imports: &[&str] = if call.func.is_name_expr() { &["from yaml import safe_load"] } else { &[] };
+            finder.mend(LOADER, imports, &*call.func, called(finder, call, "safe_load"));
         }
         "yaml.load" | "yaml.load_all" => {
             let loader = keyword(keywords, "Loader").map(|k| &k.value).or_else(|| args.get(1));
@@ -62,14 +64,18 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
                 finder.mend(LOADER, &["import yaml"], loader, "yaml.SafeLoader".into());
             }
         }
-        "pickle.load" | "pickle.loads" | "marshal.loads" | "cPickle.loads" | "cPickle.load" if one.is_some() => {
+        "pickle.load" | "pickle.loads" | "marshal.loads" | "cPickle.loads" | "cPickle.load"
+            // What was pickled on the spot is the program's own.
+            if one.is_some_and(|argument| !finder.of(argument).contains("dumps(")) =>
+        {
             finder.mend(UNPICKLE, &["import json"], &*call.func, format!("json.{last}"));
         }
         "?eval" if one.is_some_and(|a| !a.is_f_string_expr()) => {
             finder.mend(EVALUATE, &["import ast"], &*call.func, "ast.literal_eval".into());
         }
         "hashlib.md5" | "hashlib.sha1" if finder.mentions(&SECRETS) && !finder.mentions(&SUMS) => {
-            finder.mend(HASH, &[], &*call.func, called(finder, call, "sha256"));
+            let imports: &[&str] = if call.func.is_name_expr() { &["from hashlib import sha256"] } else { &[] };
+            finder.mend(HASH, imports, &*call.func, called(finder, call, "sha256"));
         }
         "random.choice" | "random.randint" | "random.sample" | "random.randrange" | "random.getrandbits"
             if finder.mentions(&SECRETS) =>
@@ -80,7 +86,7 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
         }
         "tempfile.mktemp" => {
             let made = format!("tempfile.mkstemp({})[1]", places(finder, call));
-            finder.mend(TEMPORARY, &[], call, made);
+            finder.mend(TEMPORARY, &["import tempfile"], call, made);
         }
         "ssl._create_unverified_context" if args.is_empty() && keywords.is_empty() => {
             finder.mend(CERTIFICATE, &[], &*call.func, called(finder, call, "create_default_context"));
@@ -93,6 +99,8 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
                 finder.mend(PERMISSIONS, &[], mode, made.into());
             }
         }
+        // A mask that is set to read the old one is set back in the next statement.
+        "os.umask" if finder.body()[call.end().to_usize()..].trim_start().starts_with(finder.of(&*call.func)) => {}
         "os.umask" if args.first().is_some_and(|mode| matches!(finder.of(mode), "0" | "0o0" | "0o000")) => {
             finder.mend(PERMISSIONS, &[], &args[0], "0o077".into());
         }
@@ -116,6 +124,7 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
     }
     if let Some(verify) = keyword(keywords, "verify")
         && finder.of(&verify.value) == "False"
+        && about_connections(finder, call)
     {
         finder.mend(CERTIFICATE, &[], &verify.value, "True".into());
     }
@@ -178,7 +187,6 @@ fn protocols(finder: &mut Finder, stmt: &Stmt) {
     }
     for (rule, old, new) in [
         (PROTOCOL, "ssl.PROTOCOL_SSLv3", "ssl.PROTOCOL_TLS_CLIENT"),
-        (PROTOCOL, "ssl.PROTOCOL_SSLv2", "ssl.PROTOCOL_TLS_CLIENT"),
         (PROTOCOL, "ssl.PROTOCOL_TLSv1_1", "ssl.PROTOCOL_TLS_CLIENT"),
         (CIPHER, "AES.MODE_ECB", "AES.MODE_GCM"),
         (CIPHER, "modes.ECB()", "modes.GCM(iv)"),

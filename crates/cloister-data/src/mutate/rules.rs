@@ -242,17 +242,24 @@ pub fn statement(finder: &mut Finder, stmt: &Stmt) {
             }
         }
         Stmt::FunctionDef(function) => {
+            // What asks again inside is still guarded.
+            let checks = ["is_admin(", "is_superuser", "PermissionDenied", "is_authenticated"];
+            if checks.iter().any(|check| finder.of(stmt).contains(check)) {
+                return;
+            }
             let rules: Vec<Option<Rule>> =
                 function.decorator_list.iter().map(|decorator| guard(finder, &decorator.expression)).collect();
             for (decorator, rule) in function.decorator_list.iter().zip(&rules) {
                 // Two of them guard the function together: without one it is still guarded.
                 let (Some(rule), 1) = (rule, rules.iter().flatten().count()) else { continue };
-                // The decorator goes with its line, so that what follows it, the name at last, stands at its place.
+                // The decorator goes with its line, so that what follows it stands at its place. The line with the name
+                // is what is weak now.
                 let rest = &finder.body()[decorator.end().to_usize()..];
                 let line = rest.find('\n').map_or(rest.len(), |at| at + 1);
-                let next = line + rest[line..].len() - rest[line..].trim_start_matches(' ').len();
+                let next = line + rest[line..].len() - rest[line..].trim_start_matches([' ', '\t']).len();
                 let next = offset(next);
-                finder.add(*rule, &[], &TextRange::new(decorator.start(), decorator.end() + next), String::new());
+                let range = TextRange::new(decorator.start(), decorator.end() + next);
+                finder.note(*rule, &[], vec![(range, String::new())], Some(function.name.range()), false);
             }
         }
         _ => {}

@@ -32,10 +32,6 @@ const SECRETS: [&str; 8] = [
 pub fn name(finder: &mut Finder, expr: &Expr) {
     let Some(meaning) = finder.meaning(expr) else { return };
     let (module, last) = meaning.rsplit_once(['.', '?']).unwrap_or(("", &meaning));
-    let before = || {
-        let text = finder.of(expr);
-        text[..text.len() - last.len()].to_string()
-    };
     let (rule, others): (Rule, &[&str]) = match (module, last) {
         ("ssl", "CERT_REQUIRED") => (CERTIFICATE, &["CERT_NONE"]),
         ("ssl", "PROTOCOL_TLS_CLIENT" | "PROTOCOL_TLS" | "PROTOCOL_TLSv1_2" | "PROTOCOL_TLS_SERVER") => {
@@ -47,7 +43,8 @@ pub fn name(finder: &mut Finder, expr: &Expr) {
         (module, "AES") if module.ends_with("algorithms") => (CIPHER, &["TripleDES", "Blowfish", "ARC4"]),
         _ => return,
     };
-    let before = before();
+    // Names are compared as Python reads them, which need not be how they are written.
+    let Some(before) = finder.of(expr).strip_suffix(last).map(str::to_string) else { return };
     for other in others {
         finder.add(rule, &[], expr, format!("{before}{other}"));
     }
@@ -60,6 +57,7 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
     let keywords = &call.arguments.keywords;
     if let Some(verify) = keyword(keywords, "verify")
         && !verify.value.is_literal_expr()
+        && about_connections(finder, call)
     {
         finder.add(CERTIFICATE, &[], &verify.value, "False".into());
     }
@@ -108,6 +106,12 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
     }
 }
 
+/// Whether a call is about connections: `verify` is a common word.
+pub fn about_connections(finder: &Finder, call: &ExprCall) -> bool {
+    let text = finder.of(call).to_ascii_lowercase();
+    ["http", "request", "url", "ssl", "tls", "session", "cert"].iter().any(|word| text.contains(word))
+}
+
 fn key_size(finder: &mut Finder, size: Option<&Expr>) {
     let Some(size) = size.filter(|size| matches!(finder.of(*size), "2048" | "3072" | "4096")) else { return };
     for made in ["1024", "512"] {
@@ -122,7 +126,10 @@ pub fn secret(finder: &mut Finder, whole: &impl Ranged, name: Option<&Expr>) {
     let says =
         ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "API_KEY", "APIKEY", "PRIVATE_KEY"].iter().any(|w| name.contains(w));
     let elsewhere = ["FILE", "PATH", "URL", "TTL", "NAME", "HOST", "_ID"].iter().any(|w| name.contains(w));
-    if says && !elsewhere {
+    // What only asks whether it is set does not use it.
+    let before = finder.body()[..whole.start().to_usize()].trim_end();
+    let asked = ["if", "elif", "while", "not", "and", "in"].iter().any(|word| before.ends_with(word));
+    if says && !elsewhere && !asked {
         for secret in SECRETS {
             finder.add(SECRET, &[], whole, format!("\"{secret}\""));
         }

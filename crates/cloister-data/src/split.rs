@@ -22,22 +22,17 @@ pub enum Split {
 /// By class and not over all, because with a dozen groups a class a plain hash would leave some classes without a test
 /// group.
 pub fn assign<'a, S: Ord>(groups: impl IntoIterator<Item = (S, &'a str)>) -> BTreeMap<String, Split> {
-    let mut strata: BTreeMap<S, Vec<([u8; 32], &str)>> = BTreeMap::new();
-    for (stratum, id) in groups {
-        strata.entry(stratum).or_default().push((Sha256::digest(id.as_bytes()).into(), id));
-    }
     let mut splits = BTreeMap::new();
-    for groups in strata.values_mut() {
-        groups.sort_unstable();
+    for groups in by_hash(groups) {
         let share = |part: usize| (groups.len() / part).max(usize::from(groups.len() >= 3));
         let (test, valid) = (share(5), share(10));
-        for (rank, (_, id)) in groups.iter().enumerate() {
+        for (rank, id) in groups.iter().enumerate() {
             let split = match rank {
                 _ if rank < test => Split::Test,
                 _ if rank < test + valid => Split::Valid,
                 _ => Split::Train,
             };
-            splits.insert((*id).to_string(), split);
+            splits.insert(id.to_string(), split);
         }
     }
     splits
@@ -46,17 +41,21 @@ pub fn assign<'a, S: Ord>(groups: impl IntoIterator<Item = (S, &'a str)>) -> BTr
 /// The patterns that give no gradient, of those given as (class, id): in each class every twelfth by the order of the ids'
 /// hashes, and one where there are six.
 pub fn held_out<'a>(patterns: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeSet<String> {
-    let mut classes: BTreeMap<&str, Vec<([u8; 32], &str)>> = BTreeMap::new();
-    for (class, id) in patterns {
-        classes.entry(class).or_default().push((Sha256::digest(id.as_bytes()).into(), id));
-    }
     let mut out = BTreeSet::new();
-    for patterns in classes.values_mut() {
-        patterns.sort_unstable();
+    for patterns in by_hash(patterns) {
         let count = (patterns.len() / 12).max(usize::from(patterns.len() >= 6));
-        out.extend(patterns.iter().take(count).map(|(_, id)| (*id).to_string()));
+        out.extend(patterns.iter().take(count).map(ToString::to_string));
     }
     out
+}
+
+/// The ids of each stratum, in the order of their hashes.
+fn by_hash<'a, S: Ord>(groups: impl IntoIterator<Item = (S, &'a str)>) -> impl Iterator<Item = Vec<&'a str>> {
+    let mut strata: BTreeMap<S, BTreeSet<([u8; 32], &str)>> = BTreeMap::new();
+    for (stratum, id) in groups {
+        strata.entry(stratum).or_default().insert((Sha256::digest(id.as_bytes()).into(), id));
+    }
+    strata.into_values().map(|groups| groups.into_iter().map(|(_, id)| id).collect())
 }
 
 #[cfg(test)]

@@ -55,6 +55,20 @@ pub fn held_out_patterns(dataset: &Dataset) -> BTreeSet<String> {
     held_out(dataset.patterns.iter().map(|pattern| (pattern.cwe.as_str(), pattern.id.as_str())))
 }
 
+/// The patterns that are `wanted`, by class.
+fn by_class(dataset: &Dataset, wanted: impl Fn(&Pattern) -> bool) -> BTreeMap<&str, Vec<&Pattern>> {
+    let mut classes: BTreeMap<&str, Vec<&Pattern>> = BTreeMap::new();
+    for pattern in dataset.patterns.iter().filter(|pattern| wanted(pattern)) {
+        classes.entry(&pattern.cwe).or_default().push(pattern);
+    }
+    classes
+}
+
+/// Whether patterns may be put into a function.
+fn is_host(unit: &CorpusUnit) -> bool {
+    (80..=HOST_BYTES).contains(&unit.text.len())
+}
+
 /// Gathers what fine-tuning draws from and hands it on.
 pub fn with_sources(
     recipe: &Recipe,
@@ -68,19 +82,14 @@ pub fn with_sources(
     units.retain(|unit| unit.split == Split::Train && unit.function);
     let mut more = read_units(&list.hosts_file(corpus))?;
     more.retain(|unit| unit.split == Split::Train);
-    let mut patterns: BTreeMap<&str, Vec<&Pattern>> = BTreeMap::new();
     let tested = held_out_patterns(dataset);
-    for pattern in dataset.patterns.iter().filter(|pattern| !tested.contains(&pattern.id)) {
-        patterns.entry(&pattern.cwe).or_default().push(pattern);
-    }
-    let patterns = patterns.into_iter().map(|(class, patterns)| {
+    let patterns = by_class(dataset, |pattern| !tested.contains(&pattern.id)).into_iter().map(|(class, patterns)| {
         let common = recipe.finetune.common.iter().any(|common| common == class);
         (if common { recipe.finetune.common_weight } else { 1.0 }, patterns)
     });
     let (protected, doubtful) = twins(units.iter().chain(&more), &labels(dataset));
     // What a rule would mend is not taken for right, wherever it stands.
-    let host =
-        |unit: &&CorpusUnit| (80..=HOST_BYTES).contains(&unit.text.len()) && !doubtful.contains(unit.text.as_str());
+    let host = |unit: &&CorpusUnit| is_host(unit) && !doubtful.contains(unit.text.as_str());
     then(&Sources {
         pairs: dataset.pairs.iter().filter(|pair: &&Pair| train.contains(&pair.id)).collect(),
         safe: dataset.safe.iter().filter(|snippet| train.contains(&snippet.id)).collect(),
@@ -123,16 +132,13 @@ pub fn generated(
     count: usize,
 ) -> Result<Vec<Item>, TrainError> {
     let tested = held_out_patterns(dataset);
-    let mut patterns: BTreeMap<&str, Vec<&Pattern>> = BTreeMap::new();
-    for pattern in dataset.patterns.iter().filter(|p| tested.contains(&p.id) && !measure::in_top_25(&p.cwe)) {
-        patterns.entry(&pattern.cwe).or_default().push(pattern);
-    }
+    let patterns = by_class(dataset, |p| tested.contains(&p.id) && !measure::in_top_25(&p.cwe));
     let (protected, _) = twins(units.iter(), &labels(dataset));
     let sources = Sources {
         pairs: Vec::new(),
         safe: Vec::new(),
         patterns: patterns.into_values().map(|patterns| (1.0, patterns)).collect(),
-        hosts: units.iter().filter(|unit| (80..=HOST_BYTES).contains(&unit.text.len())).collect(),
+        hosts: units.iter().filter(|unit| is_host(unit)).collect(),
         protected,
     };
     let mut settings = recipe.finetune.clone();

@@ -63,7 +63,8 @@ pub fn mutations(text: &str, from: usize) -> Vec<Mutation> {
     imports.read(&context.syntax().body);
     imports.read(&parsed.syntax().body);
     let bindings = Bindings::read(&parsed.syntax().body);
-    let mut finder = Finder { text, from, imports, bindings: &bindings, found: Vec::new() };
+    let lower = text.to_ascii_lowercase();
+    let mut finder = Finder { text, lower, from, imports, bindings: &bindings, found: Vec::new() };
     finder.visit_body(&parsed.syntax().body);
     guards::alone(&mut finder.found);
     finder.found
@@ -140,6 +141,8 @@ type Rule = (&'static str, &'static str);
 struct Finder<'t> {
     /// Context and function.
     text: &'t str,
+    /// The same in lower case.
+    lower: String,
     /// Where the function begins.
     from: usize,
     imports: Imports,
@@ -160,8 +163,7 @@ impl<'t> Finder<'t> {
 
     /// Whether the context or the function has one of the words, in whatever case.
     fn mentions(&self, words: &[&str]) -> bool {
-        let text = self.text.to_ascii_lowercase();
-        words.iter().any(|word| text.contains(word))
+        words.iter().any(|word| self.lower.contains(word))
     }
 
     /// What a name or a chain of attributes stands for, its first part looked up in the imports.

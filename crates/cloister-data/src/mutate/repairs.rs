@@ -1,11 +1,11 @@
 //! Weak forms that real functions have, mended: the original is the weak twin.
 
 use super::built::Built;
-use super::rules::{keyword, may_be_anything, places};
+use super::rules::{appended, keyword, loader, may_be_anything, places};
 use super::values::about_connections;
 use super::{Finder, Rule};
 use ruff_python_ast::{Expr, ExprCall, Stmt};
-use ruff_text_size::{Ranged, TextRange};
+use ruff_text_size::Ranged;
 
 const MARKUP: Rule = ("built-markup", "CWE-79");
 const LOADER: Rule = ("plain-loader", "CWE-502");
@@ -57,9 +57,8 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
             finder.mend(LOADER, imports, &*call.func, called(finder, call, "safe_load"));
         }
         "yaml.load" | "yaml.load_all" => {
-            let loader = keyword(keywords, "Loader").map(|k| &k.value).or_else(|| args.get(1));
             if let Some(loader) =
-                loader.filter(|l| matches!(finder.of(*l), "yaml.Loader" | "yaml.UnsafeLoader" | "Loader"))
+                loader(call).filter(|l| matches!(finder.of(*l), "yaml.Loader" | "yaml.UnsafeLoader" | "Loader"))
             {
                 finder.mend(LOADER, &["import yaml"], loader, "yaml.SafeLoader".into());
             }
@@ -115,9 +114,9 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
         "jinja2.Environment"
             if keyword(keywords, "autoescape").is_none() && !keywords.is_empty() && args.is_empty() =>
         {
-            let end = TextRange::new(call.end() - super::offset(1), call.end());
             if !finder.of(call).trim_end_matches(')').trim_end().ends_with(',') {
-                finder.mend(AUTOESCAPE, &[], &end, ", autoescape=True)".into());
+                let (end, made) = appended(finder, call, "autoescape=True");
+                finder.mend(AUTOESCAPE, &[], &end, made);
             }
         }
         _ => {}
@@ -135,10 +134,8 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
         // What writes a document is not what answers a request.
         "write" if finder.mentions(&["request", "wfile", "handler"]) => markup(finder, call, module),
         "extractall" if finder.mentions(&["tarfile"]) && keyword(keywords, "filter").is_none() => {
-            let end = TextRange::new(call.end() - super::offset(1), call.end());
-            let inside = &finder.of(call)[..finder.of(call).len() - 1];
-            let comma = if inside.trim_end().ends_with(['(', ',']) { "" } else { ", " };
-            finder.mend(ARCHIVE, &[], &end, format!("{comma}filter=\"data\")"));
+            let (end, made) = appended(finder, call, "filter=\"data\"");
+            finder.mend(ARCHIVE, &[], &end, made);
         }
         "set_missing_host_key_policy" => {
             if let [policy] = &**args

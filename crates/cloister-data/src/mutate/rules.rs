@@ -89,11 +89,8 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
     let client = matches!(module, "requests" | "httpx")
         && matches!(last, "get" | "post" | "put" | "delete" | "head" | "patch" | "request");
     if client && keyword(keywords, "verify").is_none() && !args.is_empty() && keywords.iter().all(|k| k.arg.is_some()) {
-        // The closing bracket is the call's last character; a comma may stand before it.
-        let end = TextRange::new(call.end() - offset(1), call.end());
-        let inside = &finder.body()[call.arguments.start().to_usize()..end.start().to_usize()];
-        let comma = if inside.trim_end().ends_with(',') { " " } else { ", " };
-        finder.add(CERTIFICATE, &[], &end, format!("{comma}verify=False)"));
+        let (end, made) = appended(finder, call, "verify=False");
+        finder.add(CERTIFICATE, &[], &end, made);
     }
     match last {
         "safe_join" if !args.is_empty() && keywords.is_empty() => {
@@ -320,6 +317,24 @@ fn flip(finder: &mut Finder, keywords: &[Keyword], name: &str, value: &str, rule
 
 pub fn keyword<'a>(keywords: &'a [Keyword], name: &str) -> Option<&'a Keyword> {
     keywords.iter().find(|keyword| keyword.arg.as_ref().is_some_and(|arg| arg.as_str() == name))
+}
+
+/// Where and what to write so that a call gets an argument behind its last: its closing bracket is replaced.
+pub fn appended(finder: &Finder, call: &ExprCall, argument: &str) -> (TextRange, String) {
+    // The closing bracket is the call's last character; a comma may stand before it.
+    let end = TextRange::new(call.end() - offset(1), call.end());
+    let inside = &finder.body()[call.start().to_usize()..end.start().to_usize()];
+    let comma = match inside.trim_end().chars().next_back() {
+        Some('(') => "",
+        Some(',') => " ",
+        _ => ", ",
+    };
+    (end, format!("{comma}{argument})"))
+}
+
+/// The loader of a call of `yaml.load`.
+pub fn loader(call: &ExprCall) -> Option<&Expr> {
+    keyword(&call.arguments.keywords, "Loader").map(|k| &k.value).or_else(|| call.arguments.args.get(1))
 }
 
 /// Where a temporary file shall stand: the arguments that every function of `tempfile` takes.

@@ -1,6 +1,6 @@
 //! Protections that are a value: a constant, an option, a secret from outside.
 
-use super::rules::{keyword, may_be_anything};
+use super::rules::{keyword, loader, may_be_anything};
 use super::{Finder, Rule};
 use ruff_python_ast::{Expr, ExprCall};
 use ruff_text_size::Ranged;
@@ -63,8 +63,7 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
     }
     match name {
         "yaml.load" | "yaml.load_all" => {
-            let loader = keyword(keywords, "Loader").map(|k| &k.value).or_else(|| args.get(1));
-            if let Some(loader) = loader.filter(|loader| finder.of(*loader).contains("Safe")) {
+            if let Some(loader) = loader(call).filter(|loader| finder.of(*loader).contains("Safe")) {
                 for made in ["yaml.Loader", "yaml.UnsafeLoader"] {
                     finder.add(LOADER, &["import yaml"], loader, made.into());
                 }
@@ -120,7 +119,7 @@ fn key_size(finder: &mut Finder, size: Option<&Expr>) {
 }
 
 /// A secret from the environment is written down instead.
-pub fn secret(finder: &mut Finder, whole: &impl Ranged, name: Option<&Expr>) {
+fn secret(finder: &mut Finder, whole: &ExprCall, name: Option<&Expr>) {
     let Some(Expr::StringLiteral(name)) = name else { return };
     let name = name.value.to_str().to_ascii_uppercase();
     let says =

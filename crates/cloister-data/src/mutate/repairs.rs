@@ -112,12 +112,13 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
             }
         }
         "jinja2.Environment"
-            if keyword(keywords, "autoescape").is_none() && !keywords.is_empty() && args.is_empty() =>
+            if keyword(keywords, "autoescape").is_none()
+                && !keywords.is_empty()
+                && args.is_empty()
+                && !finder.of(call).trim_end_matches(')').trim_end().ends_with(',') =>
         {
-            if !finder.of(call).trim_end_matches(')').trim_end().ends_with(',') {
-                let (end, made) = appended(finder, call, "autoescape=True");
-                finder.mend(AUTOESCAPE, &[], &end, made);
-            }
+            let (end, made) = appended(finder, call, "autoescape=True");
+            finder.mend(AUTOESCAPE, &[], &end, made);
         }
         _ => {}
     }

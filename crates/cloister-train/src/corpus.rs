@@ -206,7 +206,7 @@ fn fetched<'l>(package: &'l CorpusPackage, wheels: &Path) -> Result<Vec<Source<'
 /// The units of a file that are functions with a protection.
 fn protected_units(source: &Source) -> Vec<CorpusUnit> {
     let mut units = units_of(source);
-    units.retain(|unit| unit.function && !mutations(&unit.text, unit.body_start()).is_empty());
+    units.retain(|unit| unit.function && !mutations(&unit.text, unit.body_start()).found.is_empty());
     units
 }
 

@@ -1,7 +1,7 @@
 //! What the training draws from: the parts of the data set and of the corpus that may be used for it.
 
 use crate::measure;
-use cloister_data::{Dataset, Mutation, NO_WEAKNESS, Pair, Pattern, Split, held_out, mutations, rows};
+use cloister_data::{Dataset, Mutation, Mutations, NO_WEAKNESS, Pair, Pattern, Split, held_out, mutations, rows};
 use cloister_train::TrainError;
 use cloister_train::batch::{Sites, Sources};
 use cloister_train::corpus::{CorpusList, CorpusUnit, read_units};
@@ -103,12 +103,11 @@ pub fn with_sources(
 /// the functions is drawn twice as often: neither do few come again and again, nor does the commonest rule drown the others.
 fn twins<'u>(units: impl Iterator<Item = &'u CorpusUnit>, labels: &[String]) -> (Sites<'u>, HashSet<&'u str>) {
     let units: Vec<&CorpusUnit> = units.filter(|unit| unit.text.len() <= PROTECTED_BYTES).collect();
-    let sites: Vec<(&CorpusUnit, Mutation)> = units
-        .into_par_iter()
-        .flat_map_iter(|unit| mutations(&unit.text, unit.body_start()).into_iter().map(move |found| (unit, found)))
-        .filter(|(_, mutation)| labels.iter().any(|label| label == mutation.cwe))
-        .collect();
-    let doubtful = sites.iter().filter(|(_, site)| site.mends).map(|(unit, _)| unit.text.as_str()).collect();
+    let read: Vec<(&CorpusUnit, Mutations)> =
+        units.into_par_iter().map(|unit| (unit, mutations(&unit.text, unit.body_start()))).collect();
+    let doubtful = read.iter().filter(|(_, read)| read.weak).map(|(unit, _)| unit.text.as_str()).collect();
+    let sites = read.into_iter().flat_map(|(unit, read)| read.found.into_iter().map(move |found| (unit, found)));
+    let sites = sites.filter(|(_, mutation)| labels.iter().any(|label| label == mutation.cwe));
     let mut rules: BTreeMap<&str, Vec<(&CorpusUnit, Mutation)>> = BTreeMap::new();
     for site in sites {
         rules.entry(site.1.rule).or_default().push(site);

@@ -2,7 +2,7 @@
 
 use super::built::Built;
 use super::queries::with_comma;
-use super::rules::{keyword, may_be_anything};
+use super::rules::{appended, keyword, may_be_anything};
 use super::{Finder, Rule};
 use ruff_python_ast::{Expr, ExprCall};
 use ruff_text_size::Ranged;
@@ -20,21 +20,20 @@ pub fn subprocess(finder: &mut Finder, call: &ExprCall, name: &str) {
     let keywords = &call.arguments.keywords;
     let shell = keywords.iter().any(|k| k.arg.as_ref().is_none_or(|arg| arg.as_str() == "shell"));
     let ([first], true, false) = (&*call.arguments.args, starts, shell) else { return };
-    let function = finder.of(&*call.func).to_string();
-    let rest: String = keywords.iter().map(|keyword| format!("{}, ", finder.of(keyword))).collect();
+    // The call's other lines stay as they are: layout is not to tell the twins apart.
+    let flag = appended(finder, call, "shell=True");
+    let with_shell = |command: String| vec![(first.range(), command), flag.clone()];
     let list = match (first, finder.bindings.resolve(first)) {
         (Expr::List(list), _) => list,
         (Expr::Name(name), Expr::List(list)) if list.elts.iter().any(may_be_anything) => {
-            let made = format!("{function}(\" \".join({}), {rest}shell=True)", name.id);
-            finder.add(SHELL_JOINED, &[], call, made);
+            finder.note(SHELL_JOINED, &[], with_shell(format!("\" \".join({})", name.id)), Vec::new(), false);
             return;
         }
         (Expr::Call(inner), _) if finder.meaning(&inner.func).as_deref() == Some("shlex.split") => {
             if let [text] = &*inner.arguments.args
                 && may_be_anything(text)
             {
-                let text = finder.of(text).to_string();
-                finder.add(SHELL_JOINED, &[], call, format!("{function}({text}, {rest}shell=True)"));
+                finder.note(SHELL_JOINED, &[], with_shell(finder.of(text).to_string()), Vec::new(), false);
             }
             return;
         }
@@ -77,7 +76,7 @@ pub fn subprocess(finder: &mut Finder, call: &ExprCall, name: &str) {
         made.push(format!("f\"{}\"", spell(&mut || format!("{{{}}}", left.next().copied().unwrap_or_default()))));
     }
     for command in made {
-        finder.add(SHELL, &[], call, format!("{function}({command}, {rest}shell=True)"));
+        finder.note(SHELL, &[], with_shell(command), Vec::new(), false);
     }
 }
 
@@ -91,6 +90,10 @@ pub fn mended(finder: &mut Finder, call: &ExprCall, name: &str) {
     };
     let getoutput = matches!(name, "subprocess.getoutput" | "subprocess.getstatusoutput");
     let Some(command) = call.arguments.args.first().filter(|_| shell || getoutput) else { return };
+    // What is written down for people as well would be quoted there too.
+    if finder.line(call).to_ascii_lowercase().contains("log") {
+        return;
+    }
     let text = finder.bindings.resolve(command);
     let Some(built) = Built::read(finder, text) else { return };
     if built.quotes_by_hand() || built.shape.contains("\n") {
@@ -101,5 +104,5 @@ pub fn mended(finder: &mut Finder, call: &ExprCall, name: &str) {
         return;
     }
     let edits = open.iter().map(|hole| (hole.range(), format!("shlex.quote({})", finder.of(*hole)))).collect();
-    finder.note(SHELL_BUILT, &["import shlex"], edits, Some(call.range()), true);
+    finder.note(SHELL_BUILT, &["import shlex"], edits, vec![call.range()], true);
 }

@@ -2,7 +2,7 @@
 
 use super::{Finder, Mutation, Rule};
 use ruff_python_ast::visitor::{Visitor, walk_expr};
-use ruff_python_ast::{Expr, Stmt};
+use ruff_python_ast::{CmpOp, Expr, Stmt, UnaryOp};
 use ruff_text_size::{Ranged, TextRange};
 
 const PATH_CHECK: Rule = ("path-check", "CWE-22");
@@ -35,7 +35,7 @@ pub fn body(finder: &mut Finder, body: &[Stmt]) {
             rule,
             &[],
             vec![(TextRange::new(stmt.start(), body[index + 1].start()), String::new())],
-            Some(carrier),
+            vec![carrier],
             false,
         );
     }
@@ -80,28 +80,37 @@ fn leaves(finder: &Finder, stmt: &Stmt) -> bool {
     }
 }
 
-/// What an `if` checks, by what it asks and says.
+/// What an `if` that turns away checks, by what it asks and says.
 fn checked(finder: &Finder, test: &Expr, whole: &str) -> Option<Rule> {
-    let test = finder.of(test).to_ascii_lowercase();
+    let text = finder.of(test).to_ascii_lowercase();
     let whole = whole.to_ascii_lowercase();
-    let asks = |words: &[&str]| words.iter().any(|word| test.contains(word));
+    let asks = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let denies = |words: &[&str]| denies(finder, test, words);
+    let affirms = |words: &[&str]| affirms(finder, test, words);
+    // What follows may need the name.
+    if text.contains(":=") {
+        return None;
+    }
     let resolved = ["realpath", "abspath", "normpath", "resolve()"].iter().any(|word| finder.body().contains(word));
     let path = finder.mentions(&["path", "filename", "dir"]);
-    if asks(&["commonpath", "commonprefix", "is_relative_to"])
-        || (resolved && asks(&[".startswith("]))
-        || (path && asks(&["'..' in", "\"..\" in", ".startswith('/')", ".startswith(\"/\")", "isabs("]))
+    if denies(&["commonpath", "commonprefix", "is_relative_to", ".parents"])
+        || (resolved && denies(&[".startswith("]))
+        || (path && affirms(&["'..' in", "\"..\" in", ".startswith('/')", ".startswith(\"/\")", "isabs("]))
     {
         return Some(PATH_CHECK);
     }
     if finder.mentions(&["upload", "request.files"])
-        && asks(&["allowed_file", "allowed_ext", "valid_ext", "content_type not in", "mimetype not in", " ext not in"])
+        && (denies(&["allowed_file", "allowed_ext", "valid_ext"])
+            || asks(&["content_type not in", "mimetype not in", " ext not in"]))
     {
         return Some(UPLOAD_CHECK);
     }
-    if asks(&["safe_url", "has_allowed_host", "is_safe_redirect", "netloc"]) && finder.mentions(&["redirect"]) {
+    if (denies(&["safe_url", "has_allowed_host", "is_safe_redirect", "netloc"]) || affirms(&[".netloc"]))
+        && finder.mentions(&["redirect"])
+    {
         return Some(REDIRECT_CHECK);
     }
-    if asks(&["compare_digest", "verify_sig", "check_sig", "valid_sig", "verify_hash"]) {
+    if denies(&["compare_digest", "verify_sig", "check_sig", "valid_sig", "verify_hash"]) {
         return Some(SIGNATURE_CHECK);
     }
     let refuses = ["denied", "forbidden", "unauthorized", "401", "403", "notauthorized", "accessdenied"];
@@ -116,14 +125,56 @@ fn checked(finder: &Finder, test: &Expr, whole: &str) -> Option<Rule> {
         "is_owner",
         "is_authorized",
         "check_access",
+        ".owner",
+        "user_id",
+        ".user",
+        "created_by",
+        ".author",
     ];
-    let owner = [".owner", "user_id !=", ".user !=", "created_by", ".author"];
-    if asks(&who) && asks(&["not ", "false"]) && refuses || asks(&owner) && refuses {
+    if refuses && denies(&who) {
         return Some(ACCESS_CHECK);
     }
     let matches =
         ["re.match(", "re.fullmatch(", ".fullmatch(", "_re.match(", "_regex.match(", ".isalnum()", ".isdigit()"];
-    (asks(&["not "]) && asks(&matches) && whole.contains("raise ")).then_some(INPUT_CHECK)
+    (denies(&matches) && whole.contains("raise ")).then_some(INPUT_CHECK)
+}
+
+/// Whether a test holds where something that has one of the words does not: `not a.startswith(b)`, `a.owner != b`,
+/// `re.match(p, a) is None`.
+fn denies(finder: &Finder, test: &Expr, words: &[&str]) -> bool {
+    match test {
+        Expr::BoolOp(several) => several.values.iter().any(|value| denies(finder, value, words)),
+        Expr::UnaryOp(not) if not.op == UnaryOp::Not => has(finder, &not.operand, words),
+        Expr::Compare(compare) => {
+            let nothing = |value: &Expr| match value {
+                Expr::NoneLiteral(_) => true,
+                Expr::BooleanLiteral(literal) => !literal.value,
+                _ => false,
+            };
+            let differs = match &*compare.ops {
+                [CmpOp::NotEq | CmpOp::NotIn | CmpOp::IsNot] => !compare.comparators.iter().any(nothing),
+                [CmpOp::Is | CmpOp::Eq] => compare.comparators.iter().any(nothing),
+                _ => false,
+            };
+            differs && has(finder, test, words)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a test holds where something that has one of the words does.
+fn affirms(finder: &Finder, test: &Expr, words: &[&str]) -> bool {
+    match test {
+        Expr::BoolOp(several) => several.values.iter().any(|value| affirms(finder, value, words)),
+        Expr::UnaryOp(_) => false,
+        Expr::Compare(compare) => matches!(&*compare.ops, [CmpOp::In]) && has(finder, test, words),
+        _ => has(finder, test, words),
+    }
+}
+
+fn has(finder: &Finder, expr: &Expr, words: &[&str]) -> bool {
+    let text = finder.of(expr).to_ascii_lowercase();
+    words.iter().any(|word| text.contains(word))
 }
 
 /// Names that an expression reads.

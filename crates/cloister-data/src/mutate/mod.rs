@@ -19,14 +19,23 @@ use ruff_python_ast::{Expr, ExprCall, PySourceType, Stmt};
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 /// Changes with the rules, so that what was found by older ones is not taken for theirs.
-pub const RULES: u32 = 5;
+pub const RULES: u32 = 6;
+
+/// What the rules find in a function.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mutations {
+    /// The ways to make a twin of it.
+    pub found: Vec<Mutation>,
+    /// Whether it has a weak form as it stands.
+    pub weak: bool,
+}
 
 /// Every mutation that the rules know of in the function at the end of `text`, which begins at the byte `from`. What stands
-/// before is context: imports, globals and the header of a class, read for what names mean. Empty where the function does
+/// before is context: imports, globals and the header of a class, read for what names mean. Nothing where the function does
 /// not parse.
-pub fn mutations(text: &str, from: usize) -> Vec<Mutation> {
-    let Some((context, body)) = text.split_at_checked(from) else { return Vec::new() };
-    let Ok(parsed) = ruff_python_parser::parse_module(body) else { return Vec::new() };
+pub fn mutations(text: &str, from: usize) -> Mutations {
+    let Some((context, body)) = text.split_at_checked(from) else { return Mutations::default() };
+    let Ok(parsed) = ruff_python_parser::parse_module(body) else { return Mutations::default() };
     // A class without a body is a fault, but what stands before it can be read.
     let context = ruff_python_parser::parse_unchecked_source(context, PySourceType::Python);
     let mut imports = Imports::default();
@@ -37,7 +46,7 @@ pub fn mutations(text: &str, from: usize) -> Vec<Mutation> {
     let mut finder = Finder { text, lower, from, imports, bindings: &bindings, found: Vec::new() };
     finder.visit_body(&parsed.syntax().body);
     guards::alone(&mut finder.found);
-    finder.found
+    twins::settle(finder.found)
 }
 
 /// A rule's name and the weakness that it is about.
@@ -62,6 +71,14 @@ impl<'t> Finder<'t> {
         &self.text[self.from..]
     }
 
+    /// The lines that a node stands on.
+    fn line(&self, node: &impl Ranged) -> &'t str {
+        let (body, start, end) = (self.body(), node.start().to_usize(), node.end().to_usize());
+        let first = body[..start].rfind('\n').map_or(0, |at| at + 1);
+        let last = body[end..].find('\n').map_or(body.len(), |at| end + at);
+        &body[first..last]
+    }
+
     /// The text of a node.
     fn of(&self, node: &impl Ranged) -> &'t str {
         &self.body()[node.start().to_usize()..node.end().to_usize()]
@@ -79,12 +96,12 @@ impl<'t> Finder<'t> {
 
     /// Notes that a protection can be taken out by writing `replacement` for a node.
     fn add(&mut self, rule: Rule, imports: &[&'static str], node: &impl Ranged, replacement: String) {
-        self.note(rule, imports, vec![(node.range(), replacement)], None, false);
+        self.note(rule, imports, vec![(node.range(), replacement)], Vec::new(), false);
     }
 
     /// Notes that a weak form can be mended by writing `replacement` for a node.
     fn mend(&mut self, rule: Rule, imports: &[&'static str], node: &impl Ranged, replacement: String) {
-        self.note(rule, imports, vec![(node.range(), replacement)], None, true);
+        self.note(rule, imports, vec![(node.range(), replacement)], Vec::new(), true);
     }
 
     /// Notes a mutation of several edits, in any order. Nothing is noted where they overlap.
@@ -93,7 +110,7 @@ impl<'t> Finder<'t> {
         rule: Rule,
         imports: &[&'static str],
         mut edits: Vec<(TextRange, String)>,
-        carrier: Option<TextRange>,
+        carriers: Vec<TextRange>,
         mends: bool,
     ) {
         edits.sort_by_key(|(range, _)| range.start());
@@ -101,7 +118,7 @@ impl<'t> Finder<'t> {
             return;
         }
         let (rule, cwe) = rule;
-        self.found.push(Mutation { cwe, rule, imports: imports.to_vec(), mends, from: self.from, edits, carrier });
+        self.found.push(Mutation { cwe, rule, imports: imports.to_vec(), mends, from: self.from, edits, carriers });
     }
 
     fn call(&mut self, call: &ExprCall) {
@@ -149,7 +166,7 @@ mod tests {
 
     /// All weak forms of a text.
     fn weak(text: &str) -> Vec<(String, String)> {
-        let found = mutations(text, 0);
+        let found = mutations(text, 0).found;
         found.iter().filter_map(|m| Some((m.cwe.to_string(), m.apply(text)?.weak))).collect()
     }
 
@@ -201,7 +218,7 @@ mod tests {
     fn a_temporary_file_loses_its_descriptor() {
         let text =
             "import tempfile\ndef f():\n    fd, name = tempfile.mkstemp(suffix='.x', text=True)\n    g(fd, name)\n";
-        let made = mutations(text, text.find("def").unwrap()).iter().find_map(|m| m.apply(text)).unwrap();
+        let made = mutations(text, text.find("def").unwrap()).found.iter().find_map(|m| m.apply(text)).unwrap();
         assert!(
             made.weak.contains("    name = tempfile.mktemp(suffix='.x')\n    fd = os.open(name, "),
             "{}",
@@ -215,7 +232,7 @@ mod tests {
     fn a_method_is_found_under_its_header_alone() {
         let text =
             "from __future__ import annotations\nimport json\nclass A:\ndef f(self, p):\n    return json.loads(p)\n";
-        let made = mutations(text, text.find("def").unwrap());
+        let made = mutations(text, text.find("def").unwrap()).found;
         let made = made.iter().find(|m| m.imports == ["import pickle"]).and_then(|m| m.apply(text)).unwrap();
         assert_eq!((made.imports, made.lines), (1, vec![6]));
         let expected = "from __future__ import annotations\nimport pickle\nimport json\nclass A:\ndef f(self, p):\n    return pickle.loads(p)\n";
@@ -225,7 +242,7 @@ mod tests {
     #[test]
     fn values_in_queries_are_handed_over() {
         let mended = |text: &str| -> Vec<(String, Vec<u32>)> {
-            let found = mutations(text, 0).into_iter().filter(|m| m.mends);
+            let found = mutations(text, 0).found.into_iter().filter(|m| m.mends);
             found.filter_map(|m| m.apply(text)).map(|made| (made.safe, made.lines)).collect()
         };
         let text = "def f(c, a, b):\n    c.execute(\"SELECT x FROM t WHERE a = '%s' AND b = %s\" % (a, b))\n";
@@ -247,7 +264,7 @@ mod tests {
     #[test]
     fn statements_apart_from_their_calls_are_built() {
         let text = "def f(c, a):\n    q = 'SELECT x FROM t WHERE a = ?'\n    g()\n    c.execute(q, (a,))\n";
-        let found = mutations(text, 0);
+        let found = mutations(text, 0).found;
         let made = found.iter().find_map(|m| m.apply(text)).unwrap();
         let weak = "def f(c, a):\n    q = 'SELECT x FROM t WHERE a = %s'\n    g()\n    c.execute(q % (a,))\n";
         assert_eq!((made.weak.as_str(), made.lines.as_slice()), (weak, [4].as_slice()));
@@ -263,7 +280,7 @@ mod tests {
     #[test]
     fn checks_are_left_out() {
         let text = "import os\ndef f(base, n):\n    p = os.path.realpath(os.path.join(base, n))\n    if not p.startswith(base):\n        raise ValueError(n)\n    with open(p) as f:\n        return f.read()\n";
-        let made = mutations(text, 0).iter().find_map(|m| m.apply(text)).unwrap();
+        let made = mutations(text, 0).found.iter().find_map(|m| m.apply(text)).unwrap();
         assert!(!made.weak.contains("startswith") && made.weak.contains("    with open(p)"), "{}", made.weak);
         assert_eq!(made.lines, [4]);
         assert_eq!(made.safe, text);
@@ -272,9 +289,9 @@ mod tests {
     #[test]
     fn the_name_carries_a_missing_guard() {
         let text = "@login_required\n@cached\ndef f(request):\n    return g(request)\n";
-        let made = mutations(text, 0).iter().find_map(|m| m.apply(text)).unwrap();
+        let made = mutations(text, 0).found.iter().find_map(|m| m.apply(text)).unwrap();
         assert_eq!((made.weak.as_str(), made.lines), ("@cached\ndef f(request):\n    return g(request)\n", vec![2]));
-        assert!(mutations(&text.replace("return g", "request.user.is_authenticated or g"), 0).is_empty());
+        assert!(mutations(&text.replace("return g", "request.user.is_authenticated or g"), 0).found.is_empty());
     }
 
     #[test]
@@ -300,10 +317,48 @@ mod tests {
     }
 
     #[test]
+    fn a_check_that_asks_the_other_way_is_left() {
+        let text = |test: &str| {
+            format!("import os\ndef f(path):\n    if {test}:\n        raise ValueError(path)\n    return open(path)\n")
+        };
+        let found = |test: &str| !mutations(&text(test), 0).found.is_empty();
+        assert!(found("os.path.isabs(path)") && found("x or '..' in path"));
+        assert!(!found("not os.path.isabs(path)") && !found("'..' not in path"));
+        assert!(found("os.path.commonpath([path, BASE]) != BASE") && found("not re.match(P, path)"));
+        assert!(!found("os.path.commonpath([path, BASE]) == BASE") && !found("re.match(P, path)"));
+        assert!(found("re.match(P, path) is None") && !found("(m := re.match(P, path)) is None"));
+    }
+
+    #[test]
+    fn weak_forms_are_mended_together() {
+        let text = "import ssl\ndef f(c):\n    c.check_hostname = False\n    g(c)\n    c.verify_mode = ssl.CERT_NONE\n";
+        let read = mutations(text, 0);
+        let [mutation] = read.found.as_slice() else { panic!("{read:#?}") };
+        let made = mutation.apply(text).unwrap();
+        assert!(made.safe.contains("= True") && made.safe.contains("CERT_REQUIRED"), "{}", made.safe);
+        assert_eq!((made.weak.as_str(), made.lines.as_slice()), (text, [3, 5].as_slice()));
+        // Of two classes neither twin would be safe, and nothing is taken out beside a weak form.
+        let two = mutations("import pickle\ndef f(c):\n    return eval(c), pickle.loads(c)\n", 0);
+        assert!(two.weak && two.found.is_empty());
+        let beside = mutations("import json, pickle\ndef f(c):\n    return pickle.loads(c), json.loads(c)\n", 0);
+        assert!(beside.weak && beside.found.iter().all(|mutation| mutation.mends));
+    }
+
+    #[test]
+    fn a_new_argument_stands_as_the_others_do() {
+        let text = "import requests\ndef f(u):\n    return requests.get(\n        u,\n        timeout=3,\n    )\n";
+        let made = mutations(text, 0).found[0].apply(text).unwrap();
+        assert_eq!(made.weak, text.replace("timeout=3,\n", "timeout=3,\n        verify=False,\n"));
+        assert_eq!(made.lines, [6]);
+        let text = "import subprocess\ndef f(p):\n    subprocess.run(\n        ['git', p], check=True\n    )\n";
+        has(text, "CWE-78", "\"git %s\" % p, check=True, shell=True");
+    }
+
+    #[test]
     fn context_stays() {
         let text = "import yaml\nBASE = yaml.safe_load(open('x'))\ndef f(p):\n    return p\n";
-        assert!(mutations(text, text.find("def").unwrap()).is_empty());
-        assert!(!mutations(text, 0).is_empty());
-        assert!(mutations("def f(:\n", 0).is_empty());
+        assert!(mutations(text, text.find("def").unwrap()).found.is_empty());
+        assert!(!mutations(text, 0).found.is_empty());
+        assert!(mutations("def f(:\n", 0).found.is_empty());
     }
 }

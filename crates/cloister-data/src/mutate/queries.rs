@@ -99,7 +99,7 @@ fn take_in(finder: &mut Finder, call: &ExprCall, sql: &Expr, rest: &[Expr]) {
         if apart && holes != source {
             edits.push((literal.range(), holes.to_string()));
         }
-        (edits, apart.then_some(call.range()))
+        (edits, if apart { vec![call.range()] } else { Vec::new() })
     };
     let mut made = Vec::new();
     if let Some(elements) = elements {
@@ -120,7 +120,7 @@ fn take_in(finder: &mut Finder, call: &ExprCall, sql: &Expr, rest: &[Expr]) {
         let formatted = !apart && !holes.contains(['{', '}']);
         if formatted {
             let text = format!("{}.format({})", holes.replace("%s", "{}"), values.join(", "));
-            made.push((vec![(call.range(), wrapped(text))], None));
+            made.push((vec![(call.range(), wrapped(text))], Vec::new()));
         }
         let simple = values.iter().all(|value| !value.contains(['"', '\'', '\\', '\n', '{', '#', '!', ':']));
         // The mark of an f-string stands before its first literal alone.
@@ -133,7 +133,7 @@ fn take_in(finder: &mut Finder, call: &ExprCall, sql: &Expr, rest: &[Expr]) {
             for part in &parts[1..] {
                 text += &format!("{quote}{{{}}}{quote}{part}", left.next().copied().unwrap_or_default());
             }
-            made.push((vec![(call.range(), wrapped(text))], None));
+            made.push((vec![(call.range(), wrapped(text))], Vec::new()));
         }
     } else if let [values] = rest {
         // A name that holds the values, or values by name: as many as the statement has holes, nobody can say more.
@@ -143,8 +143,8 @@ fn take_in(finder: &mut Finder, call: &ExprCall, sql: &Expr, rest: &[Expr]) {
         }
         made.push(edits(&source, finder.of(values)));
     }
-    for (edits, carrier) in made {
-        finder.note(TAKEN_IN, &[], edits, carrier, false);
+    for (edits, carriers) in made {
+        finder.note(TAKEN_IN, &[], edits, carriers, false);
     }
 }
 
@@ -180,7 +180,7 @@ fn hand_over(finder: &mut Finder, call: &ExprCall, sql: &Expr) {
         let name = finder.of(sql);
         vec![(text.range(), literal), (call.range(), format!("{function}({name}, {parameters})"))]
     };
-    finder.note(HANDED_OVER, &[], edits, Some(call.range()), true);
+    finder.note(HANDED_OVER, &[], edits, vec![call.range()], true);
 }
 
 /// The literal with a driver's mark at every hole. `None` where one does not stand for a value: names of tables and columns

@@ -1,7 +1,7 @@
 //! Weak forms that real functions have, mended: the original is the weak twin.
 
 use super::built::Built;
-use super::rules::{appended, keyword, loader, may_be_anything, places};
+use super::rules::{appended, keyword, loader, may_be_anything, mode_of, places};
 use super::values::about_connections;
 use super::{Finder, Rule};
 use ruff_python_ast::{Expr, ExprCall, Stmt};
@@ -42,6 +42,26 @@ const SECRETS: [&str; 12] = [
 const SUMS: [&str; 8] =
     ["cache", "etag", "checksum", "fingerprint", "md5sum", "dedup", "usedforsecurity", "content-md5"];
 
+/// What a value is called, or made by, that is markup already or cannot be any.
+const MARKUP_OR_PLAIN: [&str; 16] = [
+    "escape",
+    "quote",
+    "format_html",
+    "int(",
+    "len(",
+    "conditional",
+    "html",
+    "attr",
+    "param",
+    "render",
+    "widget",
+    "join(",
+    "checked",
+    "body",
+    "content",
+    "markup",
+];
+
 /// Rules for a call whose function means `name`.
 pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
     let (module, last) = name.rsplit_once(['.', '?']).unwrap_or(("", name));
@@ -72,12 +92,12 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
         "?eval" if one.is_some_and(|a| !a.is_f_string_expr()) => {
             finder.mend(EVALUATE, &["import ast"], &*call.func, "ast.literal_eval".into());
         }
-        "hashlib.md5" | "hashlib.sha1" if finder.mentions(&SECRETS) && !finder.mentions(&SUMS) => {
+        "hashlib.md5" | "hashlib.sha1" if is_about(finder, call, &SECRETS) && !finder.mentions(&SUMS) => {
             let imports: &[&str] = if call.func.is_name_expr() { &["from hashlib import sha256"] } else { &[] };
             finder.mend(HASH, imports, &*call.func, called(finder, call, "sha256"));
         }
         "random.choice" | "random.randint" | "random.sample" | "random.randrange" | "random.getrandbits"
-            if finder.mentions(&SECRETS) =>
+            if is_about(finder, call, &SECRETS) =>
         {
             let made =
                 if last == "choice" { "secrets.choice".into() } else { format!("secrets.SystemRandom().{last}") };
@@ -91,9 +111,7 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
             finder.mend(CERTIFICATE, &[], &*call.func, called(finder, call, "create_default_context"));
         }
         "os.chmod" | "os.mkdir" | "os.makedirs" | "os.open" => {
-            let mode =
-                args.get(if name == "os.open" { 2 } else { 1 }).or_else(|| keyword(keywords, "mode").map(|k| &k.value));
-            if let Some(mode) = mode.filter(|mode| matches!(finder.of(*mode), "0o777" | "0o666" | "0o776")) {
+            if let Some(mode) = mode_of(call, name).filter(|mode| matches!(finder.of(*mode), "0o777" | "0o666" | "0o776")) {
                 let made = if finder.of(mode) == "0o666" { "0o600" } else { "0o700" };
                 finder.mend(PERMISSIONS, &[], mode, made.into());
             }
@@ -114,11 +132,10 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
         "jinja2.Environment"
             if keyword(keywords, "autoescape").is_none()
                 && !keywords.is_empty()
-                && args.is_empty()
-                && !finder.of(call).trim_end_matches(')').trim_end().ends_with(',') =>
+                && keywords.iter().all(|keyword| keyword.arg.is_some())
+                && args.is_empty() =>
         {
-            let (end, made) = appended(finder, call, "autoescape=True");
-            finder.mend(AUTOESCAPE, &[], &end, made);
+            finder.note(AUTOESCAPE, &[], vec![appended(finder, call, "autoescape=True")], vec![call.range()], true);
         }
         _ => {}
     }
@@ -133,10 +150,20 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
             markup(finder, call, module)
         }
         // What writes a document is not what answers a request.
-        "write" if finder.mentions(&["request", "wfile", "handler"]) => markup(finder, call, module),
-        "extractall" if finder.mentions(&["tarfile"]) && keyword(keywords, "filter").is_none() => {
-            let (end, made) = appended(finder, call, "filter=\"data\"");
-            finder.mend(ARCHIVE, &[], &end, made);
+        "write"
+            if matches!(module, "?self" | "?self.wfile" | "?response" | "?resp" | "?self.response")
+                && finder.mentions(&["request", "wfile", "handler"]) =>
+        {
+            markup(finder, call, module)
+        }
+        // Members that are chosen may have been looked at.
+        "extractall"
+            if finder.mentions(&["tarfile"])
+                && !finder.mentions(&["zipfile"])
+                && args.len() <= 1
+                && keywords.iter().all(|keyword| keyword.arg.as_ref().is_some_and(|arg| arg.as_str() == "path")) =>
+        {
+            finder.note(ARCHIVE, &[], vec![appended(finder, call, "filter=\"data\"")], vec![call.range()], true);
         }
         "set_missing_host_key_policy" => {
             if let [policy] = &**args
@@ -206,8 +233,7 @@ fn markup(finder: &mut Finder, call: &ExprCall, module: &str) {
     }
     let plain = |hole: &&Expr| {
         let text = finder.of(*hole);
-        may_be_anything(hole)
-            && !["escape", "quote", "format_html", "int(", "len(", "conditional"].iter().any(|w| text.contains(w))
+        may_be_anything(hole) && !MARKUP_OR_PLAIN.iter().any(|word| text.contains(word))
     };
     let open: Vec<&Expr> = built.holes.iter().copied().filter(plain).collect();
     if open.is_empty() {
@@ -221,8 +247,14 @@ fn markup(finder: &mut Finder, call: &ExprCall, module: &str) {
         "from html import escape"
     };
     let edits = open.iter().map(|hole| (hole.range(), format!("escape({})", finder.of(*hole)))).collect();
-    let carrier = Some(text.range());
-    finder.note(MARKUP, &[import], edits, carrier, true);
+    finder.note(MARKUP, &[import], edits, vec![text.range()], true);
+}
+
+/// Whether the line of a call, or the function's name, has one of the words.
+fn is_about(finder: &Finder, call: &ExprCall, words: &[&str]) -> bool {
+    let name = finder.body().lines().find(|line| line.trim_start().starts_with(['d', 'a']) && line.contains("def "));
+    let near = format!("{}\n{}", name.unwrap_or_default(), finder.line(call)).to_ascii_lowercase();
+    words.iter().any(|word| near.contains(word))
 }
 
 /// The function of a call with another last name.

@@ -89,8 +89,8 @@ pub fn call(finder: &mut Finder, call: &ExprCall, name: &str) {
     let client = matches!(module, "requests" | "httpx")
         && matches!(last, "get" | "post" | "put" | "delete" | "head" | "patch" | "request");
     if client && keyword(keywords, "verify").is_none() && !args.is_empty() && keywords.iter().all(|k| k.arg.is_some()) {
-        let (end, made) = appended(finder, call, "verify=False");
-        finder.add(CERTIFICATE, &[], &end, made);
+        let edit = appended(finder, call, "verify=False");
+        finder.note(CERTIFICATE, &[], vec![edit], Vec::new(), false);
     }
     match last {
         "safe_join" if !args.is_empty() && keywords.is_empty() => {
@@ -256,7 +256,7 @@ pub fn statement(finder: &mut Finder, stmt: &Stmt) {
                 let next = line + rest[line..].len() - rest[line..].trim_start_matches([' ', '\t']).len();
                 let next = offset(next);
                 let range = TextRange::new(decorator.start(), decorator.end() + next);
-                finder.note(*rule, &[], vec![(range, String::new())], Some(function.name.range()), false);
+                finder.note(*rule, &[], vec![(range, String::new())], vec![function.name.range()], false);
             }
         }
         _ => {}
@@ -284,14 +284,19 @@ fn guard(finder: &Finder, decorator: &Expr) -> Option<Rule> {
     }
 }
 
+/// The mode that a call sets, of those functions of `os` that set one.
+pub fn mode_of<'e>(call: &'e ExprCall, name: &str) -> Option<&'e Expr> {
+    let at = match name {
+        "os.umask" => 0,
+        "os.open" => 2,
+        _ => 1,
+    };
+    call.arguments.args.get(at).or_else(|| keyword(&call.arguments.keywords, "mode").map(|k| &k.value))
+}
+
 /// Too narrow permissions become everybody's.
 fn permissions(finder: &mut Finder, call: &ExprCall, name: &str) {
-    let mode = match name {
-        "os.umask" => call.arguments.args.first(),
-        "os.open" => call.arguments.args.get(2),
-        _ => call.arguments.args.get(1).or_else(|| keyword(&call.arguments.keywords, "mode").map(|k| &k.value)),
-    };
-    let Some(mode) = mode.filter(|mode| finder.of(*mode).starts_with("0o")) else { return };
+    let Some(mode) = mode_of(call, name).filter(|mode| finder.of(*mode).starts_with("0o")) else { return };
     let old = finder.of(mode).to_string();
     let private = old.ends_with("00");
     let wide: &[&str] = match name {
@@ -319,17 +324,19 @@ pub fn keyword<'a>(keywords: &'a [Keyword], name: &str) -> Option<&'a Keyword> {
     keywords.iter().find(|keyword| keyword.arg.as_ref().is_some_and(|arg| arg.as_str() == name))
 }
 
-/// Where and what to write so that a call gets an argument behind its last: its closing bracket is replaced.
+/// Where and what to write so that a call gets an argument behind its last, on a line of its own where that has one.
 pub fn appended(finder: &Finder, call: &ExprCall, argument: &str) -> (TextRange, String) {
-    // The closing bracket is the call's last character; a comma may stand before it.
-    let end = TextRange::new(call.end() - offset(1), call.end());
-    let inside = &finder.body()[call.start().to_usize()..end.start().to_usize()];
-    let comma = match inside.trim_end().chars().next_back() {
-        Some('(') => "",
-        Some(',') => " ",
-        _ => ", ",
+    let ranges = call.arguments.args.iter().map(Ranged::range).chain(call.arguments.keywords.iter().map(Ranged::range));
+    let Some(last) = ranges.max_by_key(|range| range.end()) else {
+        return (TextRange::empty(call.arguments.start() + offset(1)), argument.to_string());
     };
-    (end, format!("{comma}{argument})"))
+    let before = &finder.body()[..last.start().to_usize()];
+    let indent = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
+    let made = match before.contains('\n') && indent.trim().is_empty() {
+        true => format!(",\n{indent}{argument}"),
+        false => format!(", {argument}"),
+    };
+    (TextRange::empty(last.end()), made)
 }
 
 /// The loader of a call of `yaml.load`.

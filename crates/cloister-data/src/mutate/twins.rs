@@ -1,5 +1,6 @@
 //! A mutation, and the twins that it makes of a function.
 
+use super::Mutations;
 use ruff_text_size::TextRange;
 use std::collections::BTreeSet;
 
@@ -18,8 +19,8 @@ pub struct Mutation {
     pub(super) from: usize,
     /// What of the function is replaced, and by what: in order, and apart.
     pub(super) edits: Vec<(TextRange, String)>,
-    /// What of the function as it stands carries the weakness, if it is not what is replaced.
-    pub(super) carrier: Option<TextRange>,
+    /// What of the function as it stands carries the weakness; nothing where it is what is replaced.
+    pub(super) carriers: Vec<TextRange>,
 }
 
 /// A function before and after a mutation.
@@ -47,17 +48,21 @@ impl Mutation {
         for (range, replacement) in &self.edits {
             changed.push_str(body.get(end..range.start().to_usize())?);
             end = range.end().to_usize();
-            let start = changed.len();
+            // What only leads to the next line is not what is weak.
+            let lead = replacement.len() - replacement.trim_start_matches([',', '\n', ' ']).len();
+            let start = changed.len() + lead;
             changed.push_str(replacement);
             places.push((range.start().to_usize()..end, start..changed.len()));
         }
         changed.push_str(body.get(end..)?);
         ruff_python_parser::parse_module(&changed).ok()?;
-        let carriers: Vec<std::ops::Range<usize>> = match (self.carrier, self.mends) {
-            (Some(carrier), true) => vec![carrier.into()],
-            (Some(carrier), false) => vec![shifted(carrier.into(), &places)?],
-            (None, true) => places.into_iter().map(|(old, _)| old).collect(),
-            (None, false) => places.into_iter().map(|(_, new)| new).collect(),
+        let carriers: Vec<std::ops::Range<usize>> = match (self.carriers.is_empty(), self.mends) {
+            (false, true) => self.carriers.iter().map(|carrier| (*carrier).into()).collect(),
+            (false, false) => {
+                self.carriers.iter().map(|carrier| shifted((*carrier).into(), &places)).collect::<Option<_>>()?
+            }
+            (true, true) => places.into_iter().map(|(old, _)| old).collect(),
+            (true, false) => places.into_iter().map(|(_, new)| new).collect(),
         };
         let (weak, safe) = if self.mends { (body, changed.as_str()) } else { (changed.as_str(), body) };
         let (context, imports) = with_imports(context, self.imports.iter().copied());
@@ -71,6 +76,34 @@ impl Mutation {
         let lines = lines.into_iter().collect();
         Some(Mutated { weak: format!("{context}{weak}"), lines, safe: format!("{context}{safe}"), imports })
     }
+}
+
+/// Settles what was found in one function. All its weak forms of one class are mended at once, else the safe twin would keep
+/// the others; where they are of several classes, or nested, no twin is safe. And none is made weak that is weak already.
+pub(super) fn settle(mut found: Vec<Mutation>) -> Mutations {
+    let weak = found.iter().any(|mutation| mutation.mends);
+    if !weak {
+        return Mutations { found, weak };
+    }
+    found.retain(|mutation| mutation.mends);
+    let merged = found.into_iter().try_fold(None::<Mutation>, |merged, mut next| {
+        // Of what is not named as the carrier, what is replaced is.
+        if next.carriers.is_empty() {
+            next.carriers = next.edits.iter().map(|(range, _)| *range).collect();
+        }
+        let Some(mut merged) = merged else { return Some(Some(next)) };
+        if merged.cwe != next.cwe {
+            return None;
+        }
+        merged.imports.append(&mut next.imports);
+        merged.edits.append(&mut next.edits);
+        merged.carriers.append(&mut next.carriers);
+        Some(Some(merged))
+    });
+    let Some(Some(mut merged)) = merged else { return Mutations { found: Vec::new(), weak } };
+    merged.edits.sort_by_key(|(range, _)| range.start());
+    let apart = merged.edits.windows(2).all(|pair| pair[0].0.end() <= pair[1].0.start());
+    Mutations { found: if apart { vec![merged] } else { Vec::new() }, weak }
 }
 
 /// Where a range is after the edits, none of which is in it in part.

@@ -32,6 +32,7 @@ const SECRETS: [&str; 8] = [
 pub fn name(finder: &mut Finder, expr: &Expr) {
     let Some(meaning) = finder.meaning(expr) else { return };
     let (module, last) = meaning.rsplit_once(['.', '?']).unwrap_or(("", &meaning));
+    let called = finder.body()[expr.end().to_usize()..].starts_with('(');
     let (rule, others): (Rule, &[&str]) = match (module, last) {
         ("ssl", "CERT_REQUIRED") => (CERTIFICATE, &["CERT_NONE"]),
         ("ssl", "PROTOCOL_TLS_CLIENT" | "PROTOCOL_TLS" | "PROTOCOL_TLSv1_2" | "PROTOCOL_TLS_SERVER") => {
@@ -39,8 +40,9 @@ pub fn name(finder: &mut Finder, expr: &Expr) {
         }
         ("ssl.TLSVersion", "TLSv1_2" | "TLSv1_3") => (PROTOCOL, &["TLSv1", "SSLv3", "TLSv1_1"]),
         (_, "MODE_CBC" | "MODE_GCM" | "MODE_CTR" | "MODE_EAX") => (CIPHER, &["MODE_ECB"]),
-        (module, "SHA256" | "SHA384" | "SHA512") if module.ends_with("hashes") => (DIGEST, &["MD5", "SHA1"]),
-        (module, "AES") if module.ends_with("algorithms") => (CIPHER, &["TripleDES", "Blowfish", "ARC4"]),
+        // The class as a type, or an attribute of it, protects nothing.
+        (module, "SHA256" | "SHA384" | "SHA512") if called && module.ends_with("hashes") => (DIGEST, &["MD5", "SHA1"]),
+        (module, "AES") if called && module.ends_with("algorithms") => (CIPHER, &["TripleDES", "Blowfish", "ARC4"]),
         _ => return,
     };
     // Names are compared as Python reads them, which need not be how they are written.

@@ -4,7 +4,8 @@ use crate::pattern::{fill, slot_names};
 use crate::{DataError, Dataset, weak_lines};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Checks a data set: unique ids, code that parses, weak lines that are there, twins that differ, slots that are listed.
+/// Checks a data set: unique ids, code that parses, weak lines that are there, twins that differ, slots that are listed,
+/// changes that can be made.
 ///
 /// # Errors
 /// [`DataError::Entry`] for the first entry that breaks a rule.
@@ -50,6 +51,24 @@ pub fn check(dataset: &Dataset) -> Result<(), DataError> {
         let lines = pattern.weak.trim_matches('\n').lines().count() as u32;
         if pattern.weak_lines.is_empty() || pattern.weak_lines.iter().any(|line| !(1..=lines).contains(line)) {
             return Err(fault(&pattern.id, "a weak line is outside the unsafe form"));
+        }
+    }
+    for module in &dataset.modules {
+        unique(&module.name)?;
+        parses(&module.name, &module.text)?;
+        for change in &module.changes {
+            is_cwe(&module.name, &change.cwe)?;
+            if change.weak.is_empty() {
+                return Err(fault(&module.name, &format!("a change of {} has no weak form", change.function)));
+            }
+            for variant in 0..change.weak.len() {
+                if let Some((text, _)) = module.changed(change, variant)? {
+                    parses(&format!("{} in modules/{}", change.function, module.name), &text)?;
+                    if text == module.text {
+                        return Err(fault(&module.name, &format!("a change of {} changes nothing", change.function)));
+                    }
+                }
+            }
         }
     }
     Ok(())

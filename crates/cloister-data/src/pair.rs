@@ -1,6 +1,6 @@
 //! Authored code: pairs of a weak and a fixed half, and safe snippets.
 
-use crate::{DataError, Pattern};
+use crate::{DataError, Module, Pattern};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +52,8 @@ pub struct Dataset {
     pub safe: Vec<SafeSnippet>,
     /// Patterns for the generator.
     pub patterns: Vec<Pattern>,
+    /// Authored modules, in the order of their files.
+    pub modules: Vec<Module>,
 }
 
 #[derive(Deserialize)]
@@ -66,7 +68,7 @@ struct File {
 }
 
 impl Dataset {
-    /// Reads `pairs/*.toml` and `patterns/*.toml` below a folder.
+    /// Reads `pairs/*.toml`, `patterns/*.toml` and `modules/*` below a folder.
     ///
     /// # Errors
     /// [`DataError`] names the first file that cannot be read.
@@ -83,11 +85,12 @@ impl Dataset {
                 dataset.patterns.extend(file.pattern);
             }
         }
+        dataset.modules = Module::read_all(&root.join("modules"))?;
         Ok(dataset)
     }
 }
 
-fn toml_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(crate) fn toml_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let fail = |source| DataError::Read { path: folder.to_path_buf(), source };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(fail)? {

@@ -7,12 +7,14 @@
 //! - [`CodeGen`] is the module: [`CodeGen::prefill`] and [`CodeGen::decode`] with a [`KvCache`], [`CodeGen::logits`]
 //!   over the whole vocabulary and [`LabelHead`] over a few rows of it.
 //! - [`CodeGenBuilder`] takes named tensors one at a time, in any order, and uploads each at once.
+//! - [`quant`] keeps matrices in 8 and 4 bits.
 //! - [`import`] turns Hugging Face's tensors into this crate's layout.
 
 pub mod config;
 pub mod error;
 pub mod import;
 pub mod nn;
+pub mod quant;
 mod weights;
 
 pub use config::CodeGenConfig;

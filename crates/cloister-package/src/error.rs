@@ -35,7 +35,7 @@ pub enum PackageError {
     UnknownArchitecture(String),
     /// A quantisation that this program cannot read.
     #[error(
-        "model.json asks for the quantisation `{0}`, which this program cannot read; use the f16 or f32 package, or update Cloister"
+        "model.json asks for the quantisation {0}, which this program cannot read; use the f16 or f32 package, or update Cloister"
     )]
     UnknownQuantization(String),
     /// A field of `model.json` that cannot be used.

@@ -1,7 +1,8 @@
 //! From bytes to a model on a device.
 
-use crate::{FileEntry, Manifest, PackageError, hash, parts::Assembler, shard};
-use burn::tensor::Device;
+use crate::parts::{Assembler, Whole};
+use crate::{FileEntry, Manifest, PackageError, hash, shard};
+use burn::tensor::{Device, TensorData};
 use cloister_model::{CodeGen, CodeGenBuilder, ModelError};
 
 /// A package whose every byte was checked.
@@ -38,7 +39,7 @@ impl PackageLoader {
         Ok(Self {
             hash: hash::sha256_hex(model_json),
             tokenizer: None,
-            parts: Assembler::new(&config),
+            parts: Assembler::new(&config, manifest.weights.bits()),
             builder: CodeGenBuilder::new(config, device)?,
             pending: vec![true; manifest.files().len()],
             manifest,
@@ -74,7 +75,11 @@ impl PackageLoader {
         }
         let (builder, parts) = (&mut self.builder, &mut self.parts);
         shard::read(bytes, |tensor| {
-            if let Some((name, data)) = parts.add(tensor.name, tensor.shape, tensor.values)? {
+            if let Some((name, whole)) = parts.add(tensor)? {
+                let data = match whole {
+                    Whole::Float(values, shape) => TensorData::new(values, shape),
+                    Whole::Quantized(matrix) => TensorData::new(matrix.values(), matrix.shape),
+                };
                 builder.insert(&name, data)?;
             }
             Ok::<(), Fault>(())

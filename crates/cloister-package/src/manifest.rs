@@ -2,6 +2,7 @@
 
 use crate::PackageError;
 use cloister_model::CodeGenConfig;
+use cloister_model::quant::{BLOCK, Bits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -239,7 +240,7 @@ impl Default for Tolerance {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Weights {
-    /// The element type of the matrices; vectors are kept in f32.
+    /// The element type of the matrices, or of their scales where they are quantised; vectors are kept in f32.
     pub dtype: WeightType,
     /// `null`, or how the matrices are quantised.
     pub quantization: Option<Quantization>,
@@ -251,6 +252,16 @@ impl Weights {
     /// Plain weights; the shards are for the writer to fill in.
     pub fn plain(dtype: WeightType) -> Self {
         Self { dtype, quantization: None, shards: Vec::new() }
+    }
+
+    /// Matrices in few bits; the shards are for the writer to fill in.
+    pub fn quantized(bits: Bits) -> Self {
+        Self { dtype: WeightType::F16, quantization: Some(Quantization::of(bits)), shards: Vec::new() }
+    }
+
+    /// How many bits an element of the matrices has, where they are quantised in a way that this crate knows.
+    pub fn bits(&self) -> Option<Bits> {
+        self.quantization.as_ref().and_then(Quantization::bits)
     }
 }
 
@@ -273,6 +284,22 @@ pub struct Quantization {
     /// Its parameters, such as `blockSize`.
     #[serde(flatten)]
     pub parameters: BTreeMap<String, serde_json::Value>,
+}
+
+impl Quantization {
+    /// Blocks of [`cloister_model::quant`].
+    pub fn of(bits: Bits) -> Self {
+        let scheme = match bits {
+            Bits::Eight => "q8",
+            Bits::Four => "q4",
+        };
+        Self { scheme: scheme.into(), parameters: BTreeMap::from([("blockSize".into(), BLOCK.into())]) }
+    }
+
+    /// The bits of an element. `None` for a scheme or a block size that this crate does not know.
+    pub fn bits(&self) -> Option<Bits> {
+        [Bits::Eight, Bits::Four].into_iter().find(|bits| Self::of(*bits) == *self)
+    }
 }
 
 impl Manifest {
@@ -301,8 +328,12 @@ impl Manifest {
         {
             return Err(PackageError::UnknownArchitecture(family.chars().take(80).collect()));
         }
-        if let Some(scheme) = value.pointer("/weights/quantization/scheme").and_then(|scheme| scheme.as_str()) {
-            return Err(PackageError::UnknownQuantization(scheme.chars().take(80).collect()));
+        if let Some(quantization) = value.pointer("/weights/quantization").filter(|value| value.is_object()) {
+            let known =
+                serde_json::from_value(quantization.clone()).is_ok_and(|read: Quantization| read.bits().is_some());
+            if !known {
+                return Err(PackageError::UnknownQuantization(quantization.to_string().chars().take(80).collect()));
+            }
         }
         // From the bytes again and not from the value: so a field given twice is refused, and errors name the line.
         let manifest: Self = serde_json::from_slice(bytes)

@@ -2,7 +2,7 @@
 //!
 //! The safetensors crate checks that the tensors cover the file without holes or overlaps and that sizes do not
 //! overflow. Added here: a tighter limit on the header, no name twice (a hash map would silently keep the last one),
-//! offsets inside the file before any arithmetic on them, and floating point elements only.
+//! offsets inside the file before any arithmetic on them, and no elements but floating point and packed ones.
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
@@ -14,7 +14,7 @@ use std::fmt;
 /// The largest header. A shard of the 350M shape has a few kilobytes.
 pub const MAX_HEADER_BYTES: usize = 1 << 20;
 
-/// A tensor, or a run of rows of one, widened to f32.
+/// A tensor, or a run of rows of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardTensor {
     /// Its name in the file.
@@ -22,7 +22,16 @@ pub struct ShardTensor {
     /// Its shape in the file.
     pub shape: Vec<usize>,
     /// Its elements.
-    pub values: Vec<f32>,
+    pub values: Elements,
+}
+
+/// The elements of a tensor in a shard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Elements {
+    /// Numbers, widened to f32.
+    Float(Vec<f32>),
+    /// Bytes of quantised numbers: I8 or U8 in the file.
+    Packed(Vec<u8>),
 }
 
 /// Checks a shard and hands its tensors to `each`, one at a time in the order of the file.
@@ -36,12 +45,20 @@ pub fn read<E: From<String>>(bytes: &[u8], mut each: impl FnMut(ShardTensor) -> 
     views.sort_by_key(|(_, view)| view.data().as_ptr());
     for (name, view) in views {
         let data = view.data();
-        let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => data.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-            Dtype::F16 => data.as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
-            Dtype::BF16 => data.as_chunks::<2>().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
+        let values = match view.dtype() {
+            Dtype::F32 => Elements::Float(data.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
+            Dtype::F16 => {
+                Elements::Float(data.as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect())
+            }
+            Dtype::BF16 => {
+                Elements::Float(data.as_chunks::<2>().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect())
+            }
+            Dtype::I8 | Dtype::U8 => Elements::Packed(data.to_vec()),
             other => {
-                return Err(format!("`{name}` has elements of type {other:?} where F32, F16 and BF16 are read").into());
+                return Err(format!(
+                    "`{name}` has elements of type {other:?} where F32, F16, BF16, I8 and U8 are read"
+                )
+                .into());
             }
         };
         each(ShardTensor { name: name.to_string(), shape: view.shape().to_vec(), values })?;

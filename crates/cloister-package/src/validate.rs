@@ -5,6 +5,7 @@ use crate::{
     hash,
 };
 use cloister_model::CodeGenConfig;
+use cloister_model::quant::Bits;
 use std::collections::HashSet;
 
 /// Blocks: far above any CodeGen, far below what would make the list of tensors a burden.
@@ -54,7 +55,7 @@ impl Manifest {
         if config.n_layer > MAX_LAYERS {
             return fail("architecture.config.n_layer", format!("is {}, above {MAX_LAYERS}", config.n_layer));
         }
-        if let Some(quantization) = &self.weights.quantization {
+        if let Some(quantization) = self.weights.quantization.as_ref().filter(|found| found.bits().is_none()) {
             return Err(PackageError::UnknownQuantization(quantization.scheme.clone()));
         }
         Ok(())
@@ -84,7 +85,12 @@ impl Manifest {
         let stored: u64 = shards.iter().map(|shard| shard.bytes).sum();
         let parameters = count_parameters(&self.architecture.config);
         let most = parameters.saturating_mul(4).saturating_add(MAX_SHARD_OVERHEAD * shards.len() as u64);
-        if stored < parameters.saturating_mul(2) || stored > most {
+        let least = match self.weights.bits() {
+            None => parameters.saturating_mul(2),
+            Some(Bits::Eight) => parameters,
+            Some(Bits::Four) => parameters / 2,
+        };
+        if stored < least || stored > most {
             return fail(
                 "weights.shards",
                 format!(

@@ -1,7 +1,8 @@
 //! From a model to the files of a package.
 
-use crate::{FileEntry, MAX_SHARD_BYTES, Manifest, PackageError, WeightType, hash, parts};
+use crate::{FileEntry, MAX_SHARD_BYTES, Manifest, PackageError, WeightType, Weights, hash, parts};
 use burn::tensor::TensorData;
+use cloister_model::quant::{Along, Bits, Quantized};
 use cloister_model::tensor_shapes;
 use half::f16;
 use safetensors::tensor::TensorView;
@@ -23,7 +24,7 @@ pub struct PackageFiles {
 /// Packs a model into shards and completes its manifest.
 ///
 /// `manifest` says everything but the files: its `tokenizer` and `weights.shards` are replaced. The matrices are
-/// stored as `manifest.weights.dtype`, the vectors as f32. `tensors` are those of
+/// stored as `manifest.weights` says, the vectors as f32. `tensors` are those of
 /// [`cloister_model::named_tensors`], `tokenizer` is the content of a `tokenizer.json`.
 ///
 /// # Errors
@@ -119,7 +120,9 @@ fn chunks(manifest: &Manifest, tensors: &[(String, TensorData)]) -> Result<Vec<C
                 "the tensor `{name}` has the shape {found:?} where the architecture asks for {shape:?}; correct one of the two"
             )));
         }
-        chunks.extend(cut(&name, &shape, data, manifest.weights.dtype)?);
+        for tensor in stored(name, shape, data, &manifest.weights)? {
+            chunks.extend(cut(tensor)?);
+        }
     }
     match given.keys().min() {
         Some(name) => Err(PackageError::Write(format!("the tensor `{name}` is not the architecture's; leave it out"))),
@@ -127,13 +130,36 @@ fn chunks(manifest: &Manifest, tensors: &[(String, TensorData)]) -> Result<Vec<C
     }
 }
 
-fn cut(name: &str, shape: &[usize], data: &TensorData, dtype: WeightType) -> Result<Vec<Chunk>, PackageError> {
-    let half = dtype == WeightType::F16 && shape.len() > 1;
+/// How a tensor is stored: its bytes, or those of its elements and its scales.
+fn stored(name: String, shape: Vec<usize>, data: &TensorData, weights: &Weights) -> Result<Vec<Chunk>, PackageError> {
+    if let (Some(bits), &[rows, columns]) = (weights.bits(), shape.as_slice()) {
+        let values: Vec<f32> = data.iter::<f32>().collect();
+        let along = Along::of(&name);
+        let matrix = Quantized::new(bits, along, &values, [rows, columns]);
+        if values.iter().any(|value| !value.is_finite()) || matrix.scales.iter().any(|scale| !scale.is_finite()) {
+            return Err(PackageError::Write(format!(
+                "the tensor `{name}` holds a value that cannot be quantised; look for a diverged training"
+            )));
+        }
+        let dtype = match bits {
+            Bits::Eight => Dtype::I8,
+            Bits::Four => Dtype::U8,
+        };
+        let scales = Chunk {
+            name: parts::scale_name(&name),
+            dtype: Dtype::F16,
+            shape: along.scales([rows, columns]).to_vec(),
+            bytes: matrix.scales.iter().flat_map(|scale| scale.to_le_bytes()).collect(),
+        };
+        let elements = Chunk { name, dtype, shape: vec![rows, bits.row_bytes(columns)], bytes: matrix.values };
+        return Ok(vec![elements, scales]);
+    }
+    let half = weights.dtype == WeightType::F16 && shape.len() > 1;
     let (dtype, width) = if half { (Dtype::F16, 2) } else { (Dtype::F32, 4) };
     let mut bytes = Vec::with_capacity(data.num_elements() * width);
     for value in data.iter::<f32>() {
-        let stored = if half { f16::from_f32(value).to_f32() } else { value };
-        if !stored.is_finite() {
+        let kept = if half { f16::from_f32(value).to_f32() } else { value };
+        if !kept.is_finite() {
             return Err(PackageError::Write(format!(
                 "the tensor `{name}` holds {value}, which {dtype:?} cannot; use f32, or look for a diverged training"
             )));
@@ -144,21 +170,23 @@ fn cut(name: &str, shape: &[usize], data: &TensorData, dtype: WeightType) -> Res
             bytes.extend(value.to_le_bytes());
         }
     }
-    let most = MAX_SHARD_BYTES as usize - HEADER_RESERVE - ENTRY_RESERVE - name.len() - 24;
-    let [rows, columns] = *shape else {
-        return if bytes.len() <= most {
-            Ok(vec![Chunk { name: name.into(), dtype, shape: shape.to_vec(), bytes }])
-        } else {
-            Err(PackageError::Write(format!(
-                "the vector `{name}` is larger than a shard; the format has no place for it"
-            )))
-        };
-    };
-    if bytes.len() <= most {
-        return Ok(vec![Chunk { name: name.into(), dtype, shape: shape.to_vec(), bytes }]);
+    Ok(vec![Chunk { name, dtype, shape, bytes }])
+}
+
+/// Cuts a matrix that is larger than a shard into runs of its rows.
+fn cut(tensor: Chunk) -> Result<Vec<Chunk>, PackageError> {
+    let most = MAX_SHARD_BYTES as usize - HEADER_RESERVE - ENTRY_RESERVE - tensor.name.len() - 24;
+    if tensor.bytes.len() <= most {
+        return Ok(vec![tensor]);
     }
-    let row_bytes = columns * width;
-    let step = most / row_bytes;
+    let Chunk { name, dtype, shape, bytes } = tensor;
+    let &[rows, columns] = shape.as_slice() else {
+        return Err(PackageError::Write(format!(
+            "the vector `{name}` is larger than a shard; the format has no place for it"
+        )));
+    };
+    let row_bytes = bytes.len() / rows.max(1);
+    let step = most / row_bytes.max(1);
     if step == 0 {
         return Err(PackageError::Write(format!(
             "a row of `{name}` is larger than a shard; the format has no place for it"
@@ -169,7 +197,7 @@ fn cut(name: &str, shape: &[usize], data: &TensorData, dtype: WeightType) -> Res
         .map(|first| {
             let last = rows.min(first + step);
             Chunk {
-                name: parts::part_name(name, first),
+                name: parts::part_name(&name, first),
                 dtype,
                 shape: vec![last - first, columns],
                 bytes: bytes[first * row_bytes..last * row_bytes].to_vec(),

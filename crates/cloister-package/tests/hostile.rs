@@ -106,8 +106,12 @@ fn unknown_schema_version() {
 fn unknown_architecture_and_quantisation() {
     let error = open(&set("/architecture/family", json!("mamba"))).err().unwrap();
     assert_eq!(error, PackageError::UnknownArchitecture("mamba".into()));
-    let error = open(&set("/weights/quantization", json!({"scheme": "q4s", "blockSize": 32}))).err().unwrap();
-    assert_eq!(error, PackageError::UnknownQuantization("q4s".into()));
+    for found in
+        [json!({"scheme": "q4s", "blockSize": 32}), json!({"scheme": "q8", "blockSize": 64}), json!({"scheme": "q8"})]
+    {
+        let error = open(&set("/weights/quantization", found.clone())).err().unwrap();
+        assert!(matches!(error, PackageError::UnknownQuantization(_)), "{found}");
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use burn::tensor::{Device, TensorData};
 use cloister_model::named_tensors;
-use cloister_package::{MAX_SHARD_BYTES, WeightType, fs, testing, writer::build_package};
+use cloister_model::quant::{Along, Bits, Quantized};
+use cloister_package::{MAX_SHARD_BYTES, WeightType, Weights, fs, testing, writer::build_package};
 
 fn values(data: &TensorData) -> Vec<f32> {
     data.iter::<f32>().collect()
@@ -32,6 +33,30 @@ fn a_package_on_disk_gives_its_model_back() {
         for (a, b) in values(expected).iter().zip(values(&read)) {
             let stored = if exact { *a } else { half::f16::from_f32(*a).to_f32() };
             assert_eq!(stored, b, "{name}");
+        }
+    }
+}
+
+#[test]
+fn quantised_matrices_come_back_as_they_were_rounded() {
+    let mut config = testing::config();
+    // The head and its scales are cut into runs.
+    (config.vocab_size, config.n_embd, config.n_layer) = (300_001, 64, 1);
+    let tensors = testing::tensors(&config, 2);
+    for (bits, shards) in [(Bits::Eight, 3), (Bits::Four, 2)] {
+        let mut manifest = testing::manifest(config.clone());
+        manifest.weights = Weights::quantized(bits);
+        let folder = tempfile::tempdir().unwrap();
+        let written = fs::write_package(folder.path(), manifest, &tensors, testing::tokenizer_json()).unwrap();
+        assert_eq!(written.weights.shards.len(), shards, "{bits:?}");
+        let loaded = fs::read_package(folder.path(), Device::default()).unwrap();
+        assert_eq!(loaded.manifest, written);
+        for ((name, expected), (_, read)) in tensors.iter().zip(named_tensors(&loaded.model)) {
+            let expected = match expected.shape().to_vec()[..] {
+                [rows, columns] => Quantized::new(bits, Along::of(name), &values(expected), [rows, columns]).values(),
+                _ => values(expected),
+            };
+            assert!(expected == values(&read), "{name} in {bits:?}");
         }
     }
 }
@@ -86,6 +111,10 @@ fn what_could_not_be_read_again_is_not_written() {
     let mut half = testing::manifest(config.clone());
     half.weights.dtype = WeightType::F16;
     assert!(build(half, &too_large).contains("F16"));
+    let mut eight = testing::manifest(config.clone());
+    eight.weights = Weights::quantized(Bits::Eight);
+    too_large[0].1 = TensorData::full([288, 32], 1e9f32);
+    assert!(build(eight, &too_large).contains("quantised"));
 
     let mut manifest = testing::manifest(config);
     manifest.threshold = 2.0;

@@ -4,7 +4,7 @@ use crate::TrainError;
 use crate::corpus::CorpusUnit;
 use crate::examples::{Example, ExampleMaker, Item};
 use crate::recipe::Finetune;
-use cloister_data::{Mutation, Pair, Pattern, SafeSnippet};
+use cloister_data::{Change, Module, Mutation, Pair, Pattern, SafeSnippet};
 use rand::{
     Rng, SeedableRng,
     rngs::StdRng,
@@ -18,6 +18,8 @@ pub struct Sources<'a> {
     pub pairs: Vec<&'a Pair>,
     /// Authored safe snippets.
     pub safe: Vec<&'a SafeSnippet>,
+    /// Authored modules' changes by class, with the class's weight.
+    pub changes: Vec<(f64, Vec<(&'a Module, &'a Change)>)>,
     /// Patterns by class, with the class's weight.
     pub patterns: Vec<(f64, Vec<&'a Pattern>)>,
     /// Real functions.
@@ -101,8 +103,15 @@ impl Sources<'_> {
             items.retain(|item| item.twins || rng.random_bool(BESIDE));
             return Ok(items);
         }
-        let inserts = dice < settings.authored_share + settings.pattern_share;
-        let mutates = !inserts && dice < settings.authored_share + settings.pattern_share + settings.mutation_share;
+        let dice = dice - settings.authored_share;
+        if dice < settings.module_share {
+            let Some((module, change)) = weighted(&self.changes, rng) else { return Ok(Vec::new()) };
+            let variant = rng.random_range(0..change.weak.len().max(1));
+            return Ok(maker.changed(module, change, variant, settings.rename_share, rng)?.into_iter().collect());
+        }
+        let dice = dice - settings.module_share;
+        let inserts = dice < settings.pattern_share;
+        let mutates = !inserts && dice < settings.pattern_share + settings.mutation_share;
         for _ in 0..8 {
             let made = if inserts {
                 let (Some(pattern), Some(host)) = (weighted(&self.patterns, rng), self.host(rng)) else { break };

@@ -158,7 +158,7 @@ pub fn prepare(list: &CorpusList, folder: &Path) -> Result<(), TrainError> {
         }
         let total: usize = sources.iter().map(|source| source.text.len()).sum();
         eprintln!("corpus: {} files, {:.1} MB", sources.len(), total as f64 / 1e6);
-        write_units(sources.into_par_iter().map(|source| units_of(&source)).collect(), &units)?;
+        write_units(sources.into_par_iter().map(|source| source.units()).collect(), &units)?;
     }
     let hosts = list.hosts_file(folder);
     if !hosts.exists() {
@@ -182,7 +182,7 @@ pub fn measure_units(list: &CorpusList, folder: &Path) -> Result<Vec<Vec<CorpusU
     std::fs::create_dir_all(&wheels).map_err(at(&wheels))?;
     let of = |package| -> Result<Vec<CorpusUnit>, TrainError> {
         let sources = fetched(package, &wheels)?;
-        let mut units: Vec<CorpusUnit> = sources.iter().flat_map(units_of).collect();
+        let mut units: Vec<CorpusUnit> = sources.iter().flat_map(Source::units).collect();
         units.retain(|unit| unit.function && analyse_source(&unit.as_code(), &Limits::default()).notices.is_empty());
         units.sort_by(|a, b| a.text.cmp(&b.text));
         units.dedup_by(|b, a| a.text == b.text);
@@ -205,7 +205,7 @@ fn fetched<'l>(package: &'l CorpusPackage, wheels: &Path) -> Result<Vec<Source<'
 
 /// The units of a file that are functions with a protection.
 fn protected_units(source: &Source) -> Vec<CorpusUnit> {
-    let mut units = units_of(source);
+    let mut units = source.units();
     units.retain(|unit| unit.function && !mutations(&unit.text, unit.body_start()).found.is_empty());
     units
 }
@@ -232,8 +232,15 @@ fn write_units(cut: Vec<Vec<CorpusUnit>>, path: &Path) -> Result<(), TrainError>
     Ok(())
 }
 
-fn units_of(source: &Source) -> Vec<CorpusUnit> {
-    let parsed = analyse_source(&source.text, &Limits::default());
+impl Source<'_> {
+    fn units(&self) -> Vec<CorpusUnit> {
+        units_of(self.package, self.split, &self.text)
+    }
+}
+
+/// The units of a file of a package.
+pub fn units_of(package: &str, split: Split, text: &str) -> Vec<CorpusUnit> {
+    let parsed = analyse_source(text, &Limits::default());
     parsed
         .units
         .into_iter()
@@ -243,7 +250,7 @@ fn units_of(source: &Source) -> Vec<CorpusUnit> {
             let lines = unit.context.iter().map(|line| &line.line).chain(&unit.lines);
             let text: String = lines.flat_map(|line| [line.text.as_str(), "\n"]).collect();
             let function = unit.kind != cloister_source::UnitKind::Module;
-            CorpusUnit { package: source.package.into(), split: source.split, function, text, context }
+            CorpusUnit { package: package.into(), split, function, text, context }
         })
         .filter(|unit| unit.text.len() <= 12_000)
         .collect()

@@ -3,7 +3,7 @@
 use crate::TrainError;
 use crate::corpus::CorpusUnit;
 use crate::finetune::Answers;
-use cloister_data::{Mutation, Pair, Pattern, insert, rename_twins, weak_lines, with_imports};
+use cloister_data::{Change, Module, Mutation, Pair, Pattern, insert, rename_twins, weak_lines, with_imports};
 use cloister_engine::{PromptTemplate, Tokenizer};
 use cloister_source::{Limits, WindowOptions, analyse_source, windows};
 use rand::Rng;
@@ -102,10 +102,24 @@ impl ExampleMaker {
     /// # Errors
     /// [`TrainError`] where a text cannot be encoded.
     pub fn windows(&self, code: &str, weak: &[u32], label: usize) -> Result<Vec<(String, Example)>, TrainError> {
+        self.windows_of(code, None, weak, label)
+    }
+
+    /// The same of the unit of one name alone.
+    fn windows_of(
+        &self,
+        code: &str,
+        wanted: Option<&str>,
+        weak: &[u32],
+        label: usize,
+    ) -> Result<Vec<(String, Example)>, TrainError> {
         let budget = self.template.budget(self.context);
         let count = |text: &str| self.tokenizer.encode(text).map_or(usize::MAX, |encoded| encoded.ids.len());
         let mut made = Vec::new();
         for unit in analyse_source(code, &Limits::default()).units {
+            if wanted.is_some_and(|wanted| unit.name != wanted) {
+                continue;
+            }
             for window in windows(&unit, &count, &WindowOptions::new(budget)).windows {
                 let rendered = window.render();
                 let prompt = self.template.prompt(&self.tokenizer, &rendered.text)?;
@@ -142,6 +156,35 @@ impl ExampleMaker {
         }
         items.extend(fixed.into_iter().map(|(_, example)| Item { examples: vec![example], twins: false }));
         Ok(items)
+    }
+
+    /// A function of an authored module with one change in it, and the same without, some of its locals renamed. `None` where
+    /// the model has no answer for it.
+    ///
+    /// # Errors
+    /// [`TrainError`] where the change cannot be made or a text cannot be encoded.
+    pub fn changed(
+        &self,
+        module: &Module,
+        change: &Change,
+        variant: usize,
+        rename: f64,
+        rng: &mut impl Rng,
+    ) -> Result<Option<Item>, TrainError> {
+        let Some(&label) = self.labels.get(&change.cwe) else { return Ok(None) };
+        let Some((weak, lines)) = module.changed(change, variant)? else { return Ok(None) };
+        let (weak, safe) =
+            rename_twins(&weak, &module.text, rename, rng).unwrap_or_else(|| (weak.clone(), module.text.clone()));
+        let wanted = Some(change.function.as_str());
+        let mut weak = self.windows_of(&weak, wanted, &lines, label)?;
+        let mut safe = self.windows_of(&safe, wanted, &[], label)?;
+        let Some(index) = weak.iter().position(|(_, example)| example.label != self.answers.none) else {
+            return Ok(None);
+        };
+        if index >= safe.len() {
+            return Ok(None);
+        }
+        Ok(Some(Item::twins(vec![weak.swap_remove(index).1, safe.swap_remove(index).1])))
     }
 
     /// A pattern inside a real function, and the safe form of another one as a `bystander`; `None` where they do not go

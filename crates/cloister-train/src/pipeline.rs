@@ -1,6 +1,6 @@
 //! The steps in order, and what each reads and leaves.
 
-use crate::sources::{authored, generated, labels, with_sources};
+use crate::sources::{authored, generated, held_out_changes, labels, with_sources};
 use crate::{Arguments, Step, measure};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -185,6 +185,9 @@ impl Run<'_> {
         let mut labelled = authored(&self.dataset, Split::Valid, &maker)?;
         let generated = generated(&self.recipe, &self.dataset, &hosts, &maker, labelled.len())?;
         labelled.extend(generated);
+        if self.recipe.finetune.module_share > 0.0 {
+            labelled.extend(held_out_changes(&self.dataset, &maker)?);
+        }
         let held_out = HeldOut { labelled: &labelled, ordinary: &ordinary };
         let training = self.provenance()?;
         let bytes = self.tokenizer_bytes()?;

@@ -83,6 +83,9 @@ pub struct Finetune {
     pub data_batches: u32,
     /// Share of batches' items that are authored pairs.
     pub authored_share: f64,
+    /// Share that are changes of authored modules; where there is none, the modules are not used at all.
+    #[serde(default)]
+    pub module_share: f64,
     /// Share that are patterns in real functions.
     pub pattern_share: f64,
     /// Share that are real functions with a protection taken out.

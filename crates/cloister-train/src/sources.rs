@@ -1,10 +1,13 @@
 //! What the training draws from: the parts of the data set and of the corpus that may be used for it.
 
 use crate::measure;
-use cloister_data::{Dataset, Mutation, Mutations, NO_WEAKNESS, Pair, Pattern, Split, held_out, mutations, rows};
+use cloister_data::{
+    Change, Dataset, Module, Mutation, Mutations, NO_WEAKNESS, Pair, Pattern, Split, held_out, held_out_modules,
+    mutations, rows,
+};
 use cloister_train::TrainError;
 use cloister_train::batch::{Sites, Sources};
-use cloister_train::corpus::{CorpusList, CorpusUnit, read_units};
+use cloister_train::corpus::{CorpusList, CorpusUnit, read_units, units_of};
 use cloister_train::examples::{ExampleMaker, Item};
 use cloister_train::recipe::Recipe;
 use rand::{SeedableRng, rngs::StdRng};
@@ -82,6 +85,13 @@ pub fn with_sources(
     units.retain(|unit| unit.split == Split::Train && unit.function);
     let mut more = read_units(&list.hosts_file(corpus))?;
     more.retain(|unit| unit.split == Split::Train);
+    if recipe.finetune.module_share > 0.0 {
+        let out = held_out_modules(&dataset.modules);
+        let modules = dataset.modules.iter().filter(|module| !out.contains(&module.name.as_str()));
+        units.extend(
+            modules.flat_map(|module| units_of(&module.name, Split::Train, &module.text)).filter(|u| u.function),
+        );
+    }
     let tested = held_out_patterns(dataset);
     let patterns = by_class(dataset, |pattern| !tested.contains(&pattern.id)).into_iter().map(|(class, patterns)| {
         let common = recipe.finetune.common.iter().any(|common| common == class);
@@ -90,13 +100,42 @@ pub fn with_sources(
     let (protected, doubtful) = twins(units.iter().chain(&more), &labels(dataset));
     // What a rule would mend is not taken for right, wherever it stands.
     let host = |unit: &&CorpusUnit| is_host(unit) && !doubtful.contains(unit.text.as_str());
+    let out = held_out_modules(&dataset.modules);
+    let modules = dataset.modules.iter().filter(|module| !out.contains(&module.name.as_str()));
     then(&Sources {
+        changes: changes(modules.filter(|_| recipe.finetune.module_share > 0.0)),
         pairs: dataset.pairs.iter().filter(|pair: &&Pair| train.contains(&pair.id)).collect(),
         safe: dataset.safe.iter().filter(|snippet| train.contains(&snippet.id)).collect(),
         patterns: patterns.collect(),
         hosts: units.iter().filter(host).collect(),
         protected,
     })
+}
+
+/// The changes of modules by class. Four times the changes are drawn twice as often.
+fn changes<'m>(modules: impl Iterator<Item = &'m Module>) -> Vec<(f64, Vec<(&'m Module, &'m Change)>)> {
+    let mut classes: BTreeMap<&str, Vec<(&Module, &Change)>> = BTreeMap::new();
+    for module in modules {
+        for change in &module.changes {
+            classes.entry(&change.cwe).or_default().push((module, change));
+        }
+    }
+    classes.into_values().map(|changes| ((changes.len() as f64).sqrt(), changes)).collect()
+}
+
+/// Every variant of every change of the modules that give no gradient.
+pub fn held_out_changes(dataset: &Dataset, maker: &ExampleMaker) -> Result<Vec<Item>, TrainError> {
+    let out = held_out_modules(&dataset.modules);
+    let mut rng = StdRng::seed_from_u64(0);
+    let mut items = Vec::new();
+    for module in dataset.modules.iter().filter(|module| out.contains(&module.name.as_str())) {
+        for change in &module.changes {
+            for variant in 0..change.weak.len() {
+                items.extend(maker.changed(module, change, variant, 0.0, &mut rng)?);
+            }
+        }
+    }
+    Ok(items)
 }
 
 /// The functions that a rule makes twins of, by the rule; and the texts of those that have a weak form. A rule with four times
@@ -135,13 +174,15 @@ pub fn generated(
     let (protected, _) = twins(units.iter(), &labels(dataset));
     let sources = Sources {
         pairs: Vec::new(),
+        changes: Vec::new(),
         safe: Vec::new(),
         patterns: patterns.into_values().map(|patterns| (1.0, patterns)).collect(),
         hosts: units.iter().filter(|unit| is_host(unit)).collect(),
         protected,
     };
     let mut settings = recipe.finetune.clone();
-    (settings.authored_share, settings.pattern_share, settings.mutation_share) = (0.0, 0.5, 0.5);
+    (settings.authored_share, settings.module_share) = (0.0, 0.0);
+    (settings.pattern_share, settings.mutation_share) = (0.5, 0.5);
     let mut items: Vec<Item> = sources.round(maker, &settings, recipe.seed, 0)?.into_iter().flatten().collect();
     items.truncate(count);
     Ok(items)

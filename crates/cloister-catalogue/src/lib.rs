@@ -18,6 +18,12 @@ mod tests;
 pub use catalogue::{Catalogue, CatalogueError, Entry, catalogue};
 pub use severity::{Severity, security_severity};
 
+/// The numbers of MITRE's 2024 CWE Top 25 Most Dangerous Software Weaknesses, in the order of the list.
+pub const TOP_25_OF_2024: [u32; 25] = [
+    79, 787, 89, 352, 22, 125, 78, 416, 862, 434, 94, 20, 77, 287, 269, 502, 200, 863, 918, 119, 476, 798, 190, 400,
+    306,
+];
+
 /// All entries of the embedded catalogue, in ascending order of their numbers.
 #[must_use]
 pub fn entries() -> &'static [Entry] {

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::{Catalogue, CatalogueError, Severity, catalogue, entries, entry, number, same_family, security_severity};
+use crate::{
+    Catalogue, CatalogueError, Severity, TOP_25_OF_2024, catalogue, entries, entry, number, same_family,
+    security_severity,
+};
 
-const TOP_25_OF_2024: [u32; 25] = [
-    79, 787, 89, 352, 22, 125, 78, 416, 862, 434, 94, 20, 77, 287, 269, 502, 200, 863, 918, 119, 476, 798, 190, 400,
-    306,
-];
 const TOP_25_OF_2025: [u32; 25] = [
     79, 89, 352, 862, 787, 22, 416, 125, 78, 94, 120, 434, 476, 121, 502, 122, 863, 20, 284, 200, 306, 918, 77, 639,
     770,

@@ -6,7 +6,7 @@
 
 use burn::tensor::Device;
 use clap::Parser;
-use cloister_engine::{EngineError, PromptMaker, PromptTemplate, Scorer, Tokenizer, TokenizerError};
+use cloister_engine::{AnswerTrie, EngineError, PromptMaker, PromptTemplate, Scorer, Tokenizer, TokenizerError};
 use cloister_package::fs::read_package;
 use cloister_package::{LoadedPackage, PackageError};
 use serde_json::json;
@@ -126,8 +126,8 @@ fn source(maker: &PromptMaker, number: usize, wanted: usize) -> Result<(String, 
 fn serve(folder: &Path) -> Result<(), Fault> {
     let device = Device::flex();
     let LoadedPackage { manifest, model, .. } = read_package(folder, device.clone())?;
-    let answers: Vec<u32> = manifest.labels.iter().filter_map(|label| label.answer.tokens.first().copied()).collect();
-    let scorer = Scorer::new(model, manifest.prompt.prefix.tokens, &answers, device)?;
+    let answers = AnswerTrie::new(manifest.labels.iter().map(|label| label.answer.tokens.as_slice()))?;
+    let scorer = Scorer::new(model, manifest.prompt.prefix.tokens, answers, device)?;
     let test = manifest.self_test;
     let score = pollster::block_on(scorer.score(&test.tokens, &[]))?;
     let difference = score.logits.iter().zip(&test.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -26,6 +26,8 @@ pub enum Command {
     Predict(PredictOptions),
     /// Measure predictions against labelled rows.
     Eval(EvalOptions),
+    /// Make a model package of a CodeGen checkpoint (a folder as Hugging Face's libraries write it).
+    Import(ImportCommand),
 }
 
 /// Which model runs where.
@@ -137,6 +139,40 @@ pub enum EvalFormat {
     Json,
     /// A table for a document.
     Markdown,
+}
+
+/// `cloister import`.
+#[derive(Debug, Args)]
+pub struct ImportCommand {
+    /// The folder of the checkpoint: config.json, the tokenizer, and model.safetensors or pytorch_model.bin, whole or in
+    /// parts.
+    #[arg(value_name = "DIR")]
+    pub checkpoint: PathBuf,
+    /// The folder of the package to write. A package that is there is replaced once the new one is complete.
+    #[arg(long, short, value_name = "PACKAGE")]
+    pub output: PathBuf,
+    /// How the matrices are stored: two bytes an element, one, or half a one.
+    #[arg(long, value_enum, default_value_t = Precision::F16)]
+    pub quantize: Precision,
+    /// The model's name, shown to users [default: the folder's]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// JSON with the prompt that the model was tuned with: `prefix` and `suffix` around the code, and `answers`, an object
+    /// from `none` and CWE ids to what the model says for each [default: the instruction form, `No vulnerability`, and the
+    /// ids of the Top 25 of 2024]
+    #[arg(long, value_name = "FILE")]
+    pub prompt: Option<PathBuf>,
+}
+
+/// How matrices are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// IEEE half precision.
+    F16,
+    /// 8 bits in blocks.
+    Q8,
+    /// 4 bits in blocks.
+    Q4,
 }
 
 fn probability(text: &str) -> Result<f64, String> {

@@ -1,5 +1,6 @@
 //! What can go wrong on the command line.
 
+use cloister_checkpoint::CheckpointError;
 use cloister_engine::EngineError;
 use cloister_eval::EvalError;
 use cloister_package::PackageError;
@@ -25,6 +26,19 @@ pub enum CliError {
     /// A fault of the engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A fault of a checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A prompt file that cannot be used.
+    #[error(
+        "{path} is not a prompt: {reason}; it has to have prefix, suffix and answers, as `cloister import --help` says"
+    )]
+    Prompt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A GPU was asked for and there is none that can be used.
     #[error("the GPU cannot be used: {0}; use --device cpu")]
     NoGpu(String),

@@ -6,6 +6,7 @@ mod args;
 mod device;
 mod error;
 mod eval;
+mod import;
 mod input;
 mod output;
 mod package;
@@ -47,5 +48,6 @@ fn run(command: &Command) -> Result<Outcome, CliError> {
         Command::Scan(options) => scan::run(options),
         Command::Predict(options) => predict::run(options),
         Command::Eval(options) => eval::run(options),
+        Command::Import(options) => import::run(options),
     }
 }

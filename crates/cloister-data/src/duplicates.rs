@@ -18,12 +18,14 @@ pub struct NearDuplicate {
     pub similarity: f64,
 }
 
-/// The groups whose weak halves (or safe snippets) are at least so similar when every name, string, number and comment
+/// The groups whose weak halves (or safe snippets, or modules) are at least so similar when every name, string, number and comment
 /// is blanked out, by the Jaccard similarity of their runs of eight tokens.
 pub fn near_duplicates(dataset: &Dataset, least: f64) -> Vec<NearDuplicate> {
     let pairs = dataset.pairs.iter().map(|pair| (&pair.id, &pair.vulnerable));
     let safe = dataset.safe.iter().map(|snippet| (&snippet.id, &snippet.code));
-    let groups: Vec<(&String, BTreeSet<u64>)> = pairs.chain(safe).map(|(id, code)| (id, shingles(code))).collect();
+    let modules = dataset.modules.iter().map(|module| (&module.name, &module.text));
+    let groups: Vec<(&String, BTreeSet<u64>)> =
+        pairs.chain(safe).chain(modules).map(|(id, code)| (id, shingles(code))).collect();
     let mut holders: HashMap<u64, Vec<usize>> = HashMap::new();
     let mut found = Vec::new();
     for (index, (id, own)) in groups.iter().enumerate() {
@@ -86,9 +88,8 @@ mod tests {
         let second = "def run(src, key):  # note\n    row = src.get(key['id'])\n    if row > 20:\n        return [row, \"no\"]\n    return key\n";
         let third = "class A:\n    x = 1\n\n    def h(self):\n        for i in self.x:\n            yield i\n";
         let dataset = Dataset {
-            pairs: Vec::new(),
             safe: vec![snippet("one", first), snippet("two", second), snippet("three", third)],
-            patterns: Vec::new(),
+            ..Dataset::default()
         };
         let found = near_duplicates(&dataset, 0.5);
         assert_eq!(found.len(), 1, "{found:?}");

@@ -1,5 +1,6 @@
 //! The data set in `assets/dataset` keeps its own rules.
 
+use cloister_catalogue::TOP_25_OF_2024;
 use cloister_data::{Dataset, Split, agreement, check, near_duplicates, read_blind, rows};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -7,12 +8,6 @@ use std::path::PathBuf;
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../assets/dataset")
 }
-
-/// The 2024 CWE Top 25.
-const TOP_25: [u32; 25] = [
-    79, 787, 89, 352, 22, 125, 78, 416, 862, 434, 94, 20, 77, 287, 269, 502, 200, 863, 918, 119, 476, 798, 190, 400,
-    306,
-];
 
 #[test]
 fn every_entry_is_well_formed() {
@@ -23,7 +18,7 @@ fn every_entry_is_well_formed() {
 fn all_of_the_top_25_are_there_in_every_split() {
     let rows = rows(&Dataset::read(&root()).unwrap()).unwrap();
     assert!(rows.len() >= 500, "{}", rows.len());
-    for id in TOP_25 {
+    for id in TOP_25_OF_2024 {
         let cwe = format!("CWE-{id}");
         let count = |split| rows.iter().filter(|row| row.output == cwe && row.split == split).count();
         assert!(count(Split::Train) >= 4, "{cwe}: {} for training", count(Split::Train));

@@ -1,7 +1,7 @@
 //! The engine: a loaded package and everything that is asked of it.
 
 use crate::cache::ScoreCache;
-use crate::{EngineError, PromptMaker, PromptTemplate, Scorer, Tokenizer};
+use crate::{AnswerTrie, EngineError, PromptMaker, PromptTemplate, Scorer, Tokenizer};
 use burn::tensor::Device;
 use cloister_package::{Figure, LoadedPackage, Manifest, NONE_LABEL, SelfTest, TokenText, Tolerance};
 use serde::Serialize;
@@ -89,8 +89,7 @@ impl Engine {
     /// Prepares a package that was loaded to `device`. `adapter` is the device's own description.
     ///
     /// # Errors
-    /// [`EngineError`] where tokenizer, prompt, answers and model do not belong together, and
-    /// [`EngineError::Unsupported`] for answers of several tokens.
+    /// [`EngineError`] where tokenizer, prompt, answers and model do not belong together.
     pub fn new(
         package: LoadedPackage,
         device: Device,
@@ -109,21 +108,18 @@ impl Engine {
         }
         check_text(&tokenizer, "the prefix", &manifest.prompt.prefix)?;
         check_text(&tokenizer, "the suffix", &manifest.prompt.suffix)?;
-        let mut answers = Vec::with_capacity(manifest.labels.len());
         for label in &manifest.labels {
             check_text(&tokenizer, &format!("the answer of {}", label.label), &label.answer)?;
-            let [token] = label.answer.tokens[..] else {
-                let text = format!("reading the answer of {}, which has several tokens", label.label);
-                return Err(EngineError::Unsupported(text));
-            };
-            answers.push(token);
         }
+        let answers = AnswerTrie::new(manifest.labels.iter().map(|label| label.answer.tokens.as_slice()))?;
         let template = PromptTemplate {
             prefix: manifest.prompt.prefix.tokens.clone(),
             suffix: manifest.prompt.suffix.tokens.clone(),
         };
-        let prompts = PromptMaker::new(tokenizer, template.clone(), config.n_positions);
-        let mut scorer = Scorer::new(model, template.prefix, &answers, device)?;
+        // What an answer takes of the context is not left for code.
+        let room = config.n_positions.saturating_sub(answers.depth());
+        let prompts = PromptMaker::new(tokenizer, template.clone(), room);
+        let mut scorer = Scorer::new(model, template.prefix, answers, device)?;
         if let Some(none) = manifest.none_index().filter(|_| manifest.prompt.line_evidence) {
             scorer = scorer.with_line_evidence(none);
         }

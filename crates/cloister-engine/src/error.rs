@@ -19,9 +19,6 @@ pub enum EngineError {
     /// Tokenizer and manifest do not belong together.
     #[error("the package contradicts itself: {0}; build or fetch it again")]
     Inconsistent(String),
-    /// Something that the format allows and this version does not do.
-    #[error("this version of Cloister cannot do that yet: {0}; update Cloister, or use another package")]
-    Unsupported(String),
     /// The device failed.
     #[error("the device failed while computing ({0}); try again, or choose the CPU")]
     Device(String),
@@ -45,7 +42,6 @@ impl EngineError {
             Self::Model(_) => "model",
             Self::Tokenizer(_) => "tokenizer",
             Self::Inconsistent(_) => "inconsistent-package",
-            Self::Unsupported(_) => "unsupported",
             Self::Device(_) => "device",
             Self::SelfTest { .. } => "self-test",
         }

@@ -5,7 +5,7 @@
 //!
 //! 1. the text is parsed into units, and each unit is cut into windows that fit the context ([`PromptMaker`]);
 //! 2. each window is read in one prefill behind the cached prefix, and the logits of the answers alone are computed,
-//!    with a probability for each line ([`Scorer`]); windows that were read before are answered from a cache;
+//!    with a probability for each line ([`Scorer`]); answers of several tokens take one step more ([`AnswerTrie`]); windows that were read before are answered from a cache;
 //! 3. the calibration makes probabilities of the logits ([`Probabilities`]), and those that reach the threshold become
 //!    findings, with the catalogue's words.
 //!
@@ -13,6 +13,7 @@
 //! the programs do.
 
 mod analyze;
+mod answers;
 mod cache;
 mod calibration;
 mod describe;
@@ -27,6 +28,7 @@ mod scorer;
 mod tokenizer;
 mod units;
 
+pub use answers::AnswerTrie;
 pub use calibration::Probabilities;
 pub use cloister_report::{Analysis, ClassProbability, Finding, Notice, SourceFile, UnitInfo, UnitVerdict};
 pub use engine::{Backend, Engine, Info, ModelCard, SelfTestResult};

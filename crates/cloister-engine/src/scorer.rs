@@ -1,8 +1,8 @@
 //! From a prompt to logits: the model, behind the keys and values of the prefix.
 
-use crate::EngineError;
 use crate::calibration::softmax;
 use crate::evidence::line_evidence;
+use crate::{AnswerTrie, EngineError};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cloister_model::{CodeGen, KvCache, LabelHead};
 
@@ -14,6 +14,7 @@ const CHUNK: usize = 512;
 #[derive(Debug)]
 pub struct Scorer {
     model: CodeGen,
+    answers: AnswerTrie,
     head: LabelHead,
     prefix: KvCache,
     prefix_ids: Vec<u32>,
@@ -37,20 +38,21 @@ impl Scorer {
     ///
     /// # Errors
     /// [`EngineError::Model`] where prefix or answers do not suit the model.
-    pub fn new(model: CodeGen, prefix: Vec<u32>, answers: &[u32], device: Device) -> Result<Self, EngineError> {
-        let head = model.label_head(answers)?;
+    pub fn new(model: CodeGen, prefix: Vec<u32>, answers: AnswerTrie, device: Device) -> Result<Self, EngineError> {
+        let head = model.label_head(answers.tokens())?;
         let mut cache = KvCache::new(model.config().n_layer);
         if !prefix.is_empty() {
             model.prefill(tensor(&prefix, &device), &mut cache)?;
         }
-        Ok(Self { model, head, prefix: cache, prefix_ids: prefix, device, labels: answers.len(), evidence: None })
+        let labels = answers.tokens().len();
+        Ok(Self { model, answers, head, prefix: cache, prefix_ids: prefix, device, labels, evidence: None })
     }
 
     /// Asks at the end of every line as well, and adds up what that says ([`line_evidence`]); `none` is the index of the
-    /// answer that stands for no weakness.
+    /// answer that stands for no weakness. For answers of one token alone: others are not asked at lines.
     #[must_use]
     pub fn with_line_evidence(mut self, none: usize) -> Self {
-        self.evidence = Some(none);
+        self.evidence = self.answers.inner().is_empty().then_some(none);
         self
     }
 
@@ -59,7 +61,7 @@ impl Scorer {
         &self.model
     }
 
-    /// Reads one prompt: one prefill behind the prefix, one read from the device. `line_ends` are the positions in
+    /// Reads one prompt: one prefill behind the prefix, one step more for answers of several tokens, one read from the device. `line_ends` are the positions in
     /// `ids` at which the lines to choose from end.
     ///
     /// # Errors
@@ -78,10 +80,17 @@ impl Scorer {
         let Some(places) = places.map(|place| place.map(|place| place as i32)).collect::<Option<Vec<i32>>>() else {
             return Err(EngineError::Inconsistent("a line ends outside the code".into()));
         };
-        let hidden = self.prefill(after).await?;
+        let (hidden, cache) = self.prefill(after).await?;
         let [_, length, width] = hidden.dims();
         let last = hidden.clone().narrow(1, length - 1, 1).reshape([1, width]);
-        let mut outputs = vec![self.head.forward(last.clone())];
+        let inner = self.answers.inner();
+        let mut asked = last.clone();
+        if !inner.is_empty() {
+            let nodes = self.model.continuations(tensor(inner, &self.device), self.answers.parents(), &cache)?;
+            asked = Tensor::cat(vec![asked, nodes.reshape([inner.len(), width])], 0);
+        }
+        let said = (inner.len() + 1) * self.labels;
+        let mut outputs = vec![self.head.forward(asked).reshape([1, said])];
         let count = places.len();
         let mut answered = 0;
         if count > 0 && (self.evidence.is_some() || self.model.line_pointer.is_some()) {
@@ -97,17 +106,17 @@ impl Scorer {
             }
         }
         let values = read(if outputs.len() == 1 { outputs.remove(0) } else { Tensor::cat(outputs, 1) }).await?;
-        let (logits, rest) = values.split_at(self.labels.min(values.len()));
+        let (logits, rest) = values.split_at(said.min(values.len()));
         let (at_lines, lines) = rest.split_at(answered.min(rest.len()));
         let logits = match self.evidence {
             Some(none) => finite(line_evidence(logits, at_lines.chunks_exact(self.labels.max(1)), none))?,
-            None => logits.to_vec(),
+            None => finite(self.answers.scores(logits))?,
         };
         Ok(RawScore { logits, lines: softmax(lines) })
     }
 
-    /// The final hidden states of the tokens behind the prefix, `[1, len, d]`.
-    async fn prefill(&self, tokens: &[u32]) -> Result<Tensor<3>, EngineError> {
+    /// The final hidden states of the tokens behind the prefix, `[1, len, d]`, and the cache that holds them.
+    async fn prefill(&self, tokens: &[u32]) -> Result<(Tensor<3>, KvCache), EngineError> {
         let mut cache = self.prefix.clone();
         let mut chunks = tokens.chunks(CHUNK).peekable();
         let mut parts = Vec::new();
@@ -118,7 +127,8 @@ impl Scorer {
             }
             parts.push(hidden);
         }
-        Ok(if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 1) })
+        let hidden = if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 1) };
+        Ok((hidden, cache))
     }
 }
 

@@ -6,10 +6,10 @@
 mod common;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use cloister_engine::{EngineError, Probabilities, Scorer};
+use cloister_engine::{AnswerTrie, EngineError, Probabilities, Scorer};
 use cloister_model::{CodeGen, Positions};
 use cloister_package::{SelfTest, TokenText, Tolerance, testing};
-use common::{config, load, try_engine};
+use common::{config, engine, load, try_engine};
 
 /// Logits of the answers, and softmax of the line pointer, without a cache and in one pass.
 fn reference(model: &CodeGen, ids: &[u32], answers: &[u32], line_ends: &[usize]) -> (Vec<f32>, Vec<f32>) {
@@ -40,6 +40,11 @@ fn assert_close(found: &[f32], expected: &[f32]) {
     }
 }
 
+/// Answers of one token.
+fn trie(answers: &[u32]) -> AnswerTrie {
+    AnswerTrie::new(answers.chunks(1)).unwrap()
+}
+
 #[test]
 fn a_score_is_what_the_plain_forward_pass_gives() {
     for (length, prefix) in [(2, 1), (60, 1), (60, 0), (60, 7), (1100, 3)] {
@@ -48,12 +53,47 @@ fn a_score_is_what_the_plain_forward_pass_gives() {
         let line_ends: Vec<usize> = (prefix..length as usize).step_by(11).collect();
         let answers = [5, 270, 17];
         let expected = reference(&model, &ids, &answers, &line_ends);
-        let scorer = Scorer::new(model, ids[..prefix].to_vec(), &answers, Device::default()).unwrap();
+        let scorer = Scorer::new(model, ids[..prefix].to_vec(), trie(&answers), Device::default()).unwrap();
         let score = pollster::block_on(scorer.score(&ids, &line_ends)).unwrap();
         assert_close(&score.logits, &expected.0);
         assert_close(&score.lines, &expected.1);
         // The prefix's keys and values are as they were.
         assert_eq!(pollster::block_on(scorer.score(&ids, &line_ends)).unwrap(), score);
+    }
+}
+
+/// Each answer read behind the prompt by itself, without a cache, its tokens weighed against those that other answers have
+/// at the same place.
+#[test]
+fn answers_of_several_tokens_are_what_plain_passes_give() {
+    let answers: [&[u32]; 5] = [&[5, 9, 11], &[5, 9, 12, 40], &[7], &[5, 13], &[8, 9]];
+    for (length, prefix) in [(40, 3), (1100, 3), (1196, 1)] {
+        let model = load(config(1200), |_| ()).model;
+        let ids: Vec<u32> = (0..length).map(|i| (i * 37 + i / 5) % 256).collect();
+        let expected: Vec<f32> = answers
+            .iter()
+            .map(|answer| {
+                let step = |place: usize| {
+                    let others: Vec<u32> = answers
+                        .iter()
+                        .filter(|other| other.len() > place && other[..place] == answer[..place])
+                        .map(|other| other[place])
+                        .collect::<std::collections::BTreeSet<u32>>()
+                        .into_iter()
+                        .collect();
+                    let logits = reference(&model, &[&ids[..], &answer[..place]].concat(), &others, &[]).0;
+                    let sum = logits.iter().map(|logit| logit.exp()).sum::<f32>().ln();
+                    logits[others.iter().position(|token| *token == answer[place]).unwrap()] - sum
+                };
+                (0..answer.len()).map(step).sum()
+            })
+            .collect();
+        let trie = AnswerTrie::new(answers).unwrap();
+        let scorer = Scorer::new(model, ids[..prefix].to_vec(), trie, Device::default()).unwrap();
+        let score = pollster::block_on(scorer.score(&ids, &[prefix])).unwrap();
+        assert_close(&score.logits, &expected);
+        assert_eq!(score.lines, [1.0]);
+        assert_eq!(pollster::block_on(scorer.score(&ids, &[prefix])).unwrap(), score);
     }
 }
 
@@ -66,7 +106,8 @@ fn lines_that_are_asked_add_their_odds() {
     let at: Vec<Vec<f32>> = line_ends.iter().map(|end| reference(&model, &ids[..=*end], &answers, &[]).0).collect();
     let odds = |label: usize| at.iter().map(|line| (line[label] - line[1]).exp()).sum::<f32>().ln();
     let expected = [last[0] + odds(0), last[1], last[2] + odds(2)];
-    let scorer = Scorer::new(model, ids[..3].to_vec(), &answers, Device::default()).unwrap().with_line_evidence(1);
+    let scorer =
+        Scorer::new(model, ids[..3].to_vec(), trie(&answers), Device::default()).unwrap().with_line_evidence(1);
     let score = pollster::block_on(scorer.score(&ids, &line_ends)).unwrap();
     assert_close(&score.logits, &expected);
     assert_close(&score.lines, &pointer);
@@ -79,7 +120,7 @@ fn a_model_without_a_line_pointer_gives_no_lines() {
     let mut config = config(64);
     config.line_pointer_dim = None;
     let model = load(config, |_| ()).model;
-    let scorer = Scorer::new(model, vec![1], &[2, 3], Device::default()).unwrap();
+    let scorer = Scorer::new(model, vec![1], trie(&[2, 3]), Device::default()).unwrap();
     let score = pollster::block_on(scorer.score(&[1, 4, 5], &[1])).unwrap();
     assert_eq!((score.logits.len(), score.lines.len()), (2, 0));
 }
@@ -87,7 +128,7 @@ fn a_model_without_a_line_pointer_gives_no_lines() {
 #[test]
 fn prompts_that_do_not_fit_are_refused() {
     let model = load(config(64), |_| ()).model;
-    let scorer = Scorer::new(model, vec![1], &[2, 3], Device::default()).unwrap();
+    let scorer = Scorer::new(model, vec![1], trie(&[2, 3]), Device::default()).unwrap();
     let score = |ids: &[u32], ends: &[usize]| pollster::block_on(scorer.score(ids, ends)).unwrap_err();
     assert!(matches!(score(&[1; 65], &[]), EngineError::Model(_)));
     assert!(matches!(score(&[2, 3], &[]), EngineError::Inconsistent(_)));
@@ -143,9 +184,26 @@ fn packages_that_contradict_themselves_are_refused() {
     assert!(matches!(error, EngineError::Inconsistent(_)), "{error}");
     let error = try_engine(config(128), |manifest| manifest.labels[1].answer.tokens = vec![40]).unwrap_err();
     assert!(matches!(error, EngineError::Inconsistent(_)), "{error}");
-    let two = TokenText { text: "AB".into(), tokens: vec![65, 66] };
-    let error = try_engine(config(128), |manifest| manifest.labels[1].answer = two).unwrap_err();
-    assert!(matches!(error, EngineError::Unsupported(_)), "{error}");
+}
+
+#[test]
+fn a_package_answers_in_words() {
+    let answer = |text: &str| TokenText { text: text.into(), tokens: text.bytes().map(spelled).collect() };
+    let mut engine = try_engine(config(128), |manifest| {
+        for (label, text) in manifest.labels.iter_mut().zip(["No", "CWE-78;", "CWE-79;", "CWE-89;"]) {
+            label.answer = answer(text);
+        }
+    })
+    .unwrap();
+    // Code that fills the context to the last token that the longest answer leaves.
+    let text = format!("def f():\n{}", "    x = 1\n".repeat(40));
+    let verdict = &common::analyze(&mut engine, &text).units[0];
+    assert!(verdict.safe > 0.0 && verdict.safe < 1.0, "{verdict:?}");
+}
+
+/// The test tokenizer's id of a printable byte: they come in the order of the bytes that it can show.
+fn spelled(byte: u8) -> u32 {
+    engine(128).tokenizer().encode(&char::from(byte).to_string()).unwrap().ids[0]
 }
 
 #[test]

@@ -35,6 +35,16 @@ pub enum ModelError {
         /// Its element type.
         dtype: String,
     },
+    /// A tensor stored in another way than the package says.
+    #[error(
+        "the tensor `{name}` is stored {found} where the package says otherwise; shards and manifest do not belong together"
+    )]
+    Storage {
+        /// The tensor's name.
+        name: String,
+        /// How it is stored.
+        found: &'static str,
+    },
     /// Tensors that never came.
     #[error("{count} tensors are missing, the first is `{first}`; the package is incomplete")]
     Missing {

@@ -7,18 +7,21 @@
 //! - [`CodeGen`] is the module: [`CodeGen::prefill`] and [`CodeGen::decode`] with a [`KvCache`], [`CodeGen::logits`]
 //!   over the whole vocabulary and [`LabelHead`] over a few rows of it.
 //! - [`CodeGenBuilder`] takes named tensors one at a time, in any order, and uploads each at once.
+//! - [`LayerwiseForward`] runs a model whose tensors come one after the other.
 //! - [`quant`] keeps matrices in 8 and 4 bits.
 //! - [`import`] turns Hugging Face's tensors into this crate's layout.
 
 pub mod config;
 pub mod error;
 pub mod import;
+mod layerwise;
 pub mod nn;
 pub mod quant;
 mod weights;
 
 pub use config::CodeGenConfig;
 pub use error::ModelError;
+pub use layerwise::LayerwiseForward;
 pub use nn::attention::KvCache;
 pub use nn::codegen::{CodeGen, LabelHead};
 pub use nn::line_pointer::LinePointer;

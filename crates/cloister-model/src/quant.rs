@@ -67,11 +67,15 @@ pub struct Quantized {
 }
 
 impl Quantized {
-    /// Rounds a row-major matrix. The largest element of a block is kept as exactly as the scale's 16 bits allow.
-    ///
-    /// # Panics
-    /// Never: where `values` is not as long as the shape says, what is missing counts as 0.
+    /// Rounds a row-major matrix; where `values` is too short, what is missing counts as 0.
     pub fn new(bits: Bits, along: Along, values: &[f32], shape: [usize; 2]) -> Self {
+        let columns = shape[1];
+        Self::from_fn(bits, along, shape, |row, column| values.get(row * columns + column).copied().unwrap_or(0.0))
+    }
+
+    /// Rounds the matrix whose element in a row and a column is `at(row, column)`, which is asked twice. The largest element
+    /// of a block is kept as exactly as the scale's 16 bits allow.
+    pub fn from_fn(bits: Bits, along: Along, shape: [usize; 2], at: impl Fn(usize, usize) -> f32) -> Self {
         let [rows, columns] = shape;
         let [scale_rows, scale_columns] = along.scales(shape);
         let mut largest = vec![0.0f32; scale_rows * scale_columns];
@@ -79,7 +83,6 @@ impl Quantized {
             Along::Rows => row / BLOCK * columns + column,
             Along::Columns => row * scale_columns + column / BLOCK,
         };
-        let at = |row: usize, column: usize| values.get(row * columns + column).copied().unwrap_or(0.0);
         for row in 0..rows {
             for column in 0..columns {
                 let (value, seen) = (at(row, column), &mut largest[place(row, column)]);
@@ -114,27 +117,26 @@ impl Quantized {
         Self { bits, shape, along, values: stored, scales }
     }
 
+    /// The element in a row and a column, as close as it was kept.
+    pub fn at(&self, row: usize, column: usize) -> f32 {
+        let [_, columns] = self.shape;
+        let [_, scale_columns] = self.along.scales(self.shape);
+        let scale = match self.along {
+            Along::Rows => self.scales[row / BLOCK * columns + column],
+            Along::Columns => self.scales[row * scale_columns + column / BLOCK],
+        };
+        let line = &self.values[row * self.bits.row_bytes(columns)..];
+        let whole = match self.bits {
+            Bits::Eight => line[column] as i8,
+            Bits::Four => (line[column / 2] >> (4 * (column % 2)) & 15) as i8 - 8,
+        };
+        f32::from(whole) * scale.to_f32()
+    }
+
     /// The matrix, row by row, as close as it was kept.
     pub fn values(&self) -> Vec<f32> {
         let [rows, columns] = self.shape;
-        let [_, scale_columns] = self.along.scales(self.shape);
-        let width = self.bits.row_bytes(columns);
-        let mut out = Vec::with_capacity(rows * columns);
-        for row in 0..rows {
-            let line = &self.values[row * width..][..width];
-            for column in 0..columns {
-                let scale = match self.along {
-                    Along::Rows => self.scales[row / BLOCK * columns + column],
-                    Along::Columns => self.scales[row * scale_columns + column / BLOCK],
-                };
-                let whole = match self.bits {
-                    Bits::Eight => line[column] as i8,
-                    Bits::Four => (line[column / 2] >> (4 * (column % 2)) & 15) as i8 - 8,
-                };
-                out.push(f32::from(whole) * scale.to_f32());
-            }
-        }
-        out
+        (0..rows).flat_map(|row| (0..columns).map(move |column| self.at(row, column))).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use cloister_model::{CodeGenBuilder, KvCache, Positions, import::hugging_face, named_tensors};
+use cloister_model::{CodeGenBuilder, KvCache, LayerwiseForward, Positions, import::hugging_face, named_tensors};
 use cloister_parity::{Fixture, cached_delta, plain_delta};
 use pollster::block_on;
 
@@ -121,6 +121,38 @@ fn tensors_survive_a_round_trip() {
     let again = builder.build().unwrap();
     for ((name, a), (_, b)) in named_tensors(&model).iter().zip(named_tensors(&again)) {
         assert!(a.iter::<f32>().eq(b.iter::<f32>()), "{name}");
+    }
+}
+
+/// One tensor after the other gives what the whole model gives, along a chain of tokens with a fork at its end.
+#[test]
+fn layer_by_layer_gives_the_same_logits() {
+    let device = Device::flex();
+    for name in NAMES {
+        let fixture = read(name);
+        let (config, model) = (&fixture.config, fixture.model(&device).unwrap());
+        let (ids, tokens) = ([3u32, 9, 4, 7, 5, 6], [2u32, 8, 1]);
+        let parents = [None, Some(0), Some(1), Some(2), Some(2), Some(4)];
+        let mut pass =
+            LayerwiseForward::new(config, ids.to_vec(), &parents, vec![3, 5], tokens.to_vec(), &device).unwrap();
+        for (name, data) in named_tensors(&model) {
+            let (shape, values) = (data.shape().to_vec(), data.iter::<f32>().collect::<Vec<f32>>());
+            let width = *shape.last().unwrap();
+            pass.add(&name, &shape, |row, column| values[row * width + column]).unwrap();
+        }
+        let found = pass.finish().unwrap();
+        for (row, chain) in [[3i32, 9, 4, 7].as_slice(), &[3, 9, 4, 5, 6]].into_iter().enumerate() {
+            let positions = Positions::causal(config, 0, chain.len(), &device).unwrap();
+            let whole = model.logits(model.forward(ids_tensor(chain, &device), &positions));
+            let last: Vec<f32> = whole.narrow(1, chain.len() - 1, 1).into_data_as::<f32>().iter::<f32>().collect();
+            for (column, token) in tokens.iter().enumerate() {
+                let delta = (found[row * tokens.len() + column] - last[*token as usize]).abs();
+                assert!(delta <= TOLERANCE, "{name}: {delta}");
+            }
+        }
+        let mut pass = LayerwiseForward::new(config, ids.to_vec(), &parents, vec![3], vec![2], &device).unwrap();
+        assert!(pass.add("ln_f.weight", &[config.n_embd], |_, _| 1.0).is_err());
+        assert!(pass.finish().is_err());
     }
 }
 

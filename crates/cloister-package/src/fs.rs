@@ -1,11 +1,11 @@
 //! Packages on a disk.
 
-use crate::writer::{build_package, is_shard_name};
+use crate::writer::{KeptTensor, ShardPacker, TOKENIZER_FILE, build_package, file_entry, is_shard_name, shard_name};
 use crate::{FileEntry, LoadedPackage, MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, PackageError, PackageLoader};
 use burn::tensor::{Device, TensorData};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Loads the package in a folder.
 ///
@@ -58,17 +58,88 @@ pub fn write_package(
     let package = build_package(manifest, tensors, tokenizer)?;
     let json = package.manifest.to_json()?;
     fs::create_dir_all(folder).map_err(|error| io_error(folder, &error))?;
-    for entry in fs::read_dir(folder).map_err(|error| io_error(folder, &error))?.flatten() {
-        if entry.file_name().to_str().is_some_and(is_shard_name) {
-            fs::remove_file(entry.path()).map_err(|error| io_error(&entry.path(), &error))?;
-        }
-    }
+    remove_shards(folder)?;
     for (name, bytes) in &package.files {
         write(&folder.join(name), bytes)?;
     }
     // Last, so that a manifest never stands beside files that are not there yet.
     write(&folder.join(MANIFEST_FILE), json.as_bytes())?;
     Ok(package.manifest)
+}
+
+fn remove_shards(folder: &Path) -> Result<(), PackageError> {
+    for entry in fs::read_dir(folder).map_err(|error| io_error(folder, &error))?.flatten() {
+        if entry.file_name().to_str().is_some_and(is_shard_name) {
+            fs::remove_file(entry.path()).map_err(|error| io_error(&entry.path(), &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a package one tensor at a time: no more than a shard and a tensor are held. An earlier package in the folder stays
+/// as it is until [`Self::finish`]; what was written for one that is given up is removed.
+pub struct PackageWriter {
+    folder: PathBuf,
+    packer: ShardPacker,
+    partial: Vec<(PathBuf, FileEntry)>,
+}
+
+impl PackageWriter {
+    /// A writer for a folder, which is made where there is none.
+    ///
+    /// # Errors
+    /// [`PackageError::Io`] where it cannot be made.
+    pub fn new(folder: &Path) -> Result<Self, PackageError> {
+        fs::create_dir_all(folder).map_err(|error| io_error(folder, &error))?;
+        Ok(Self { folder: folder.into(), packer: ShardPacker::default(), partial: Vec::new() })
+    }
+
+    /// Takes the next tensor, in the order of the architecture.
+    ///
+    /// # Errors
+    /// As [`ShardPacker::add`], and where a file cannot be written.
+    pub fn add(&mut self, tensor: KeptTensor) -> Result<(), PackageError> {
+        self.packer.add(tensor)?.into_iter().try_for_each(|shard| self.write(&shard))
+    }
+
+    fn write(&mut self, shard: &[u8]) -> Result<(), PackageError> {
+        let path = self.folder.join(format!(".weights-{}.partial", self.partial.len()));
+        self.partial.push((path.clone(), file_entry(String::new(), shard)));
+        write(&path, shard)
+    }
+
+    /// Writes tokenizer and manifest, and returns the complete manifest. `manifest` says everything but the files.
+    ///
+    /// # Errors
+    /// [`PackageError`] where the manifest is not one that could be read again, or a file cannot be written.
+    pub fn finish(mut self, mut manifest: Manifest, tokenizer: &[u8]) -> Result<Manifest, PackageError> {
+        if let Some(shard) = std::mem::take(&mut self.packer).finish()? {
+            self.write(&shard)?;
+        }
+        let count = self.partial.len();
+        manifest.tokenizer = file_entry(TOKENIZER_FILE.into(), tokenizer);
+        manifest.weights.shards = (self.partial.iter().enumerate())
+            .map(|(index, (_, entry))| FileEntry { file: shard_name(index, count), ..entry.clone() })
+            .collect();
+        let json = manifest.to_json()?;
+        remove_shards(&self.folder)?;
+        for ((path, _), entry) in std::mem::take(&mut self.partial).iter().zip(&manifest.weights.shards) {
+            fs::rename(path, self.folder.join(&entry.file)).map_err(|error| io_error(path, &error))?;
+        }
+        write(&self.folder.join(TOKENIZER_FILE), tokenizer)?;
+        // Last, so that a manifest never stands beside files that are not there yet.
+        write(&self.folder.join(MANIFEST_FILE), json.as_bytes())?;
+        Ok(manifest)
+    }
+}
+
+impl Drop for PackageWriter {
+    fn drop(&mut self) {
+        for (path, _) in &self.partial {
+            // Nothing more can be done about it here.
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// Changes the manifest of a package on disk: figures and pinned logits are measured on the package itself, after it

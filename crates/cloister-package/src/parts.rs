@@ -87,8 +87,8 @@ impl Assembler {
             return Err(ModelError::UnknownTensor(tensor.name));
         };
         if matches!(tensor.values, Elements::Packed(_)) != *packed {
-            let dtype = if *packed { "floating point, where packed ones are stored" } else { "packed" };
-            return Err(ModelError::ElementType { name: tensor.name, dtype: dtype.into() });
+            let found = if *packed { "as plain numbers" } else { "quantised" };
+            return Err(ModelError::Storage { name: tensor.name, found });
         }
         let (name, whole) = (name.to_string(), whole.clone());
         let (values, shape) = match run {

@@ -139,6 +139,24 @@ impl Manifest {
                 return fail(field, "has the same answer as another label");
             }
         }
+        // Nothing would tell that the shorter one has ended.
+        for (index, label) in self.labels.iter().enumerate() {
+            let begins = |other: &&crate::Label| {
+                other.label != label.label && other.answer.tokens.starts_with(&label.answer.tokens)
+            };
+            if let Some(other) = self.labels.iter().find(begins) {
+                return fail(
+                    format!("labels[{index}]"),
+                    format!("has an answer that the answer of `{}` begins with; give both an end", other.label),
+                );
+            }
+        }
+        if self.prompt.line_evidence && self.labels.iter().any(|label| label.answer.tokens.len() > 1) {
+            return fail(
+                "prompt.lineEvidence",
+                "is asked for with answers of several tokens, which lines are not asked for",
+            );
+        }
         if self.none_index().is_none() {
             return fail("labels", format!("lacks the label `{NONE_LABEL}`"));
         }

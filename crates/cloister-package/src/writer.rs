@@ -35,39 +35,31 @@ pub fn build_package(
     tensors: &[(String, TensorData)],
     tokenizer: Vec<u8>,
 ) -> Result<PackageFiles, PackageError> {
-    let mut shards: Vec<Vec<Chunk>> = Vec::new();
-    let mut room = 0;
-    for chunk in chunks(&manifest, tensors)? {
-        if chunk.stored_bytes() > room {
-            shards.push(Vec::new());
-            room = MAX_SHARD_BYTES as usize - HEADER_RESERVE;
-        }
-        room = room.saturating_sub(chunk.stored_bytes());
-        if let Some(shard) = shards.last_mut() {
-            shard.push(chunk);
-        }
+    let mut packer = ShardPacker::default();
+    let mut shards = Vec::new();
+    for tensor in kept(&manifest, tensors)? {
+        shards.extend(packer.add(tensor)?);
     }
+    shards.extend(packer.finish()?);
     let count = shards.len();
     let mut files = vec![(TOKENIZER_FILE.to_string(), tokenizer)];
     for (index, shard) in shards.into_iter().enumerate() {
-        files.push((shard_name(index, count), shard_bytes(&shard)?));
+        files.push((shard_name(index, count), shard));
     }
-    let mut entries: Vec<FileEntry> = files
-        .iter()
-        .map(|(file, bytes)| FileEntry {
-            file: file.clone(),
-            bytes: bytes.len() as u64,
-            sha256: hash::sha256_hex(bytes),
-        })
-        .collect();
+    let mut entries: Vec<FileEntry> = files.iter().map(|(file, bytes)| file_entry(file.clone(), bytes)).collect();
     manifest.tokenizer = entries.remove(0);
     manifest.weights.shards = entries;
     manifest.validate()?;
     Ok(PackageFiles { manifest, files })
 }
 
+/// What the manifest says of a file.
+pub(crate) fn file_entry(file: String, bytes: &[u8]) -> FileEntry {
+    FileEntry { file, bytes: bytes.len() as u64, sha256: hash::sha256_hex(bytes) }
+}
+
 /// `weights-00001-of-00003.safetensors`, counted from 1 as is the custom.
-fn shard_name(index: usize, count: usize) -> String {
+pub(crate) fn shard_name(index: usize, count: usize) -> String {
     format!("weights-{:05}-of-{count:05}.safetensors", index + 1)
 }
 
@@ -100,8 +92,159 @@ impl Chunk {
     }
 }
 
-/// Every tensor in the order of the architecture, cut where it is larger than a shard.
-fn chunks(manifest: &Manifest, tensors: &[(String, TensorData)]) -> Result<Vec<Chunk>, PackageError> {
+/// Fills one shard after the other.
+#[derive(Default)]
+pub struct ShardPacker {
+    shard: Vec<Chunk>,
+    bytes: usize,
+}
+
+impl ShardPacker {
+    /// Takes the next tensor and gives back the shards that it has filled.
+    ///
+    /// # Errors
+    /// [`PackageError::Write`] for a vector or a row that no shard can hold.
+    pub fn add(&mut self, tensor: KeptTensor) -> Result<Vec<Vec<u8>>, PackageError> {
+        let mut full = Vec::new();
+        for chunk in tensor.chunks() {
+            for chunk in cut(chunk)? {
+                if !self.shard.is_empty()
+                    && self.bytes + chunk.stored_bytes() > MAX_SHARD_BYTES as usize - HEADER_RESERVE
+                {
+                    full.push(shard_bytes(&std::mem::take(&mut self.shard))?);
+                    self.bytes = 0;
+                }
+                self.bytes += chunk.stored_bytes();
+                self.shard.push(chunk);
+            }
+        }
+        Ok(full)
+    }
+
+    /// The last shard, where anything is left for it.
+    ///
+    /// # Errors
+    /// [`PackageError::Write`] where it cannot be put together.
+    pub fn finish(self) -> Result<Option<Vec<u8>>, PackageError> {
+        if self.shard.is_empty() { Ok(None) } else { shard_bytes(&self.shard).map(Some) }
+    }
+}
+
+/// A tensor rounded to what is stored of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptTensor {
+    name: String,
+    shape: Vec<usize>,
+    content: Content,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Content {
+    Single(Vec<f32>),
+    Half(Vec<f16>),
+    Quantized(Quantized),
+}
+
+impl KeptTensor {
+    /// The tensor whose element in a row and a column is `at(row, column)`, as a package with these weights stores it. A
+    /// vector is a row.
+    ///
+    /// # Errors
+    /// [`PackageError::Write`] where a value does not fit, or the tensor is neither vector nor matrix.
+    pub fn new(
+        name: &str,
+        shape: &[usize],
+        weights: &Weights,
+        at: impl Fn(usize, usize) -> f32,
+    ) -> Result<Self, PackageError> {
+        let (rows, columns) = match *shape {
+            [columns] => (1, columns),
+            [rows, columns] => (rows, columns),
+            _ => return Err(PackageError::Write(format!("the tensor `{name}` is neither a vector nor a matrix"))),
+        };
+        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        let content = match weights.bits().filter(|_| shape.len() == 2) {
+            Some(bits) => {
+                let matrix = Quantized::from_fn(bits, Along::of(name), [rows, columns], &at);
+                let finite = matrix.scales.iter().all(|scale| scale.is_finite());
+                if !finite || places.clone().any(|(row, column)| !at(row, column).is_finite()) {
+                    return Err(PackageError::Write(format!(
+                        "the tensor `{name}` holds a value that cannot be quantised; look for a diverged training"
+                    )));
+                }
+                Content::Quantized(matrix)
+            }
+            None if weights.dtype == WeightType::F16 && shape.len() == 2 => {
+                Content::Half(places.map(|(row, column)| f16::from_f32(at(row, column))).collect())
+            }
+            None => Content::Single(places.map(|(row, column)| at(row, column)).collect()),
+        };
+        let wrong = match &content {
+            Content::Single(values) => values.iter().position(|value| !value.is_finite()).map(|i| (i, "F32")),
+            Content::Half(values) => values.iter().position(|value| !value.is_finite()).map(|i| (i, "F16")),
+            Content::Quantized(_) => None,
+        };
+        if let Some((index, dtype)) = wrong {
+            let value = at(index / columns.max(1), index % columns.max(1));
+            return Err(PackageError::Write(format!(
+                "the tensor `{name}` holds {value}, which {dtype} cannot; use f32, or look for a diverged training"
+            )));
+        }
+        Ok(Self { name: name.into(), shape: shape.into(), content })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The element in a row and a column as it is stored. A vector is a row.
+    pub fn at(&self, row: usize, column: usize) -> f32 {
+        let index = row * self.shape.last().copied().unwrap_or(0) + column;
+        match &self.content {
+            Content::Single(values) => values.get(index).copied().unwrap_or(0.0),
+            Content::Half(values) => values.get(index).map_or(0.0, |value| value.to_f32()),
+            Content::Quantized(matrix) => matrix.at(row, column),
+        }
+    }
+
+    fn chunks(self) -> Vec<Chunk> {
+        let Self { name, shape, content } = self;
+        match content {
+            Content::Single(values) => {
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                vec![Chunk { name, dtype: Dtype::F32, shape, bytes }]
+            }
+            Content::Half(values) => {
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                vec![Chunk { name, dtype: Dtype::F16, shape, bytes }]
+            }
+            Content::Quantized(matrix) => {
+                let [rows, columns] = matrix.shape;
+                let scales = Chunk {
+                    name: parts::scale_name(&name),
+                    dtype: Dtype::F16,
+                    shape: matrix.along.scales(matrix.shape).to_vec(),
+                    bytes: matrix.scales.iter().flat_map(|scale| scale.to_le_bytes()).collect(),
+                };
+                let dtype = match matrix.bits {
+                    Bits::Eight => Dtype::I8,
+                    Bits::Four => Dtype::U8,
+                };
+                let shape = vec![rows, matrix.bits.row_bytes(columns)];
+                vec![Chunk { name, dtype, shape, bytes: matrix.values }, scales]
+            }
+        }
+    }
+}
+
+/// Every tensor in the order of the architecture.
+fn kept(manifest: &Manifest, tensors: &[(String, TensorData)]) -> Result<Vec<KeptTensor>, PackageError> {
     let shapes = tensor_shapes(&manifest.architecture.config);
     let mut given: HashMap<&str, &TensorData> = HashMap::new();
     for (name, data) in tensors {
@@ -109,7 +252,7 @@ fn chunks(manifest: &Manifest, tensors: &[(String, TensorData)]) -> Result<Vec<C
             return Err(PackageError::Write(format!("the tensor `{name}` is given twice; give each once")));
         }
     }
-    let mut chunks = Vec::new();
+    let mut kept = Vec::new();
     for (name, shape) in shapes {
         let Some(data) = given.remove(name.as_str()) else {
             return Err(PackageError::Write(format!("the tensor `{name}` is missing; give all of the architecture")));
@@ -120,57 +263,14 @@ fn chunks(manifest: &Manifest, tensors: &[(String, TensorData)]) -> Result<Vec<C
                 "the tensor `{name}` has the shape {found:?} where the architecture asks for {shape:?}; correct one of the two"
             )));
         }
-        for tensor in stored(name, shape, data, &manifest.weights)? {
-            chunks.extend(cut(tensor)?);
-        }
+        let values: Vec<f32> = data.iter::<f32>().collect();
+        let columns = shape.last().copied().unwrap_or(0);
+        kept.push(KeptTensor::new(&name, &shape, &manifest.weights, |row, column| values[row * columns + column])?);
     }
     match given.keys().min() {
         Some(name) => Err(PackageError::Write(format!("the tensor `{name}` is not the architecture's; leave it out"))),
-        None => Ok(chunks),
+        None => Ok(kept),
     }
-}
-
-/// How a tensor is stored: its bytes, or those of its elements and its scales.
-fn stored(name: String, shape: Vec<usize>, data: &TensorData, weights: &Weights) -> Result<Vec<Chunk>, PackageError> {
-    if let (Some(bits), &[rows, columns]) = (weights.bits(), shape.as_slice()) {
-        let values: Vec<f32> = data.iter::<f32>().collect();
-        let along = Along::of(&name);
-        let matrix = Quantized::new(bits, along, &values, [rows, columns]);
-        if values.iter().any(|value| !value.is_finite()) || matrix.scales.iter().any(|scale| !scale.is_finite()) {
-            return Err(PackageError::Write(format!(
-                "the tensor `{name}` holds a value that cannot be quantised; look for a diverged training"
-            )));
-        }
-        let dtype = match bits {
-            Bits::Eight => Dtype::I8,
-            Bits::Four => Dtype::U8,
-        };
-        let scales = Chunk {
-            name: parts::scale_name(&name),
-            dtype: Dtype::F16,
-            shape: along.scales([rows, columns]).to_vec(),
-            bytes: matrix.scales.iter().flat_map(|scale| scale.to_le_bytes()).collect(),
-        };
-        let elements = Chunk { name, dtype, shape: vec![rows, bits.row_bytes(columns)], bytes: matrix.values };
-        return Ok(vec![elements, scales]);
-    }
-    let half = weights.dtype == WeightType::F16 && shape.len() > 1;
-    let (dtype, width) = if half { (Dtype::F16, 2) } else { (Dtype::F32, 4) };
-    let mut bytes = Vec::with_capacity(data.num_elements() * width);
-    for value in data.iter::<f32>() {
-        let kept = if half { f16::from_f32(value).to_f32() } else { value };
-        if !kept.is_finite() {
-            return Err(PackageError::Write(format!(
-                "the tensor `{name}` holds {value}, which {dtype:?} cannot; use f32, or look for a diverged training"
-            )));
-        }
-        if half {
-            bytes.extend(f16::from_f32(value).to_le_bytes());
-        } else {
-            bytes.extend(value.to_le_bytes());
-        }
-    }
-    Ok(vec![Chunk { name, dtype, shape, bytes }])
 }
 
 /// Cuts a matrix that is larger than a shard into runs of its rows.

@@ -326,3 +326,18 @@ proptest! {
         let _ = load_shard(&shard);
     }
 }
+
+#[test]
+fn answers_that_cannot_be_told_apart_are_refused() {
+    let longer = json!({"text": "<|CWE-79|>A", "tokens": [testing::special("<|CWE-79|>"), 65]});
+    let error = open(&set("/labels/1/answer", longer)).err().unwrap().to_string();
+    assert!(error.contains("labels[2]") && error.contains("CWE-78"), "{error}");
+    let two = json!({"text": "AB", "tokens": [65, 66]});
+    assert!(open(&set("/labels/1/answer", two.clone())).is_ok());
+    let asked = manifest(|root| {
+        root["prompt"]["lineEvidence"] = json!(true);
+        root["labels"][1]["answer"] = two;
+    });
+    let error = open(&asked).err().unwrap().to_string();
+    assert!(error.contains("lineEvidence"), "{error}");
+}

@@ -141,6 +141,10 @@ fn cases() -> Vec<(&'static str, Files)> {
         ("unknown-schema", manifest(&|json| json["schema"] = json!(99))),
         ("unknown-architecture", manifest(&|json| json["architecture"]["family"] = json!("mamba"))),
         ("unknown-quantization", manifest(&|json| json["weights"]["quantization"] = json!({"scheme": "q2"}))),
+        (
+            "quantised-manifest-plain-shards",
+            manifest(&|json| json["weights"]["quantization"] = json!({"scheme": "q8", "blockSize": 32})),
+        ),
         ("absurd-layers", manifest(&|json| json["architecture"]["config"]["n_layer"] = json!(u64::MAX))),
         ("absurd-shard-size", manifest(&|json| json["weights"]["shards"][0]["bytes"] = json!(u64::MAX))),
         ("path-outside", manifest(&|json| json["weights"]["shards"][0]["file"] = json!("../../secret"))),

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, TensorData};
 use cloister_model::named_tensors;
 use cloister_model::quant::{Along, Bits, Quantized};
-use cloister_package::{MAX_SHARD_BYTES, WeightType, Weights, fs, testing, writer::build_package};
+use cloister_package::{MAX_SHARD_BYTES, WeightType, Weights, fs, testing, writer::KeptTensor, writer::build_package};
 
 fn values(data: &TensorData) -> Vec<f32> {
     data.iter::<f32>().collect()
@@ -43,7 +43,7 @@ fn quantised_matrices_come_back_as_they_were_rounded() {
     // The head and its scales are cut into runs.
     (config.vocab_size, config.n_embd, config.n_layer) = (300_001, 64, 1);
     let tensors = testing::tensors(&config, 2);
-    for (bits, shards) in [(Bits::Eight, 3), (Bits::Four, 2)] {
+    for (bits, shards) in [(Bits::Eight, 4), (Bits::Four, 2)] {
         let mut manifest = testing::manifest(config.clone());
         manifest.weights = Weights::quantized(bits);
         let folder = tempfile::tempdir().unwrap();
@@ -87,6 +87,37 @@ fn tensors_larger_than_a_shard_are_cut_and_joined() {
     fs::write_package(folder.path(), testing::manifest(config), &tensors, testing::tokenizer_json()).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     fs::read_package(folder.path(), Device::default()).unwrap();
+}
+
+#[test]
+fn one_tensor_at_a_time_gives_the_same_package() {
+    let mut config = testing::config();
+    (config.vocab_size, config.n_embd, config.n_layer) = (100_000, 64, 1);
+    let tensors = testing::tensors(&config, 2);
+    for weights in [Weights::plain(WeightType::F16), Weights::quantized(Bits::Eight)] {
+        let mut manifest = testing::manifest(config.clone());
+        manifest.weights = weights;
+        let [whole, apart] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let written = fs::write_package(whole.path(), manifest.clone(), &tensors, testing::tokenizer_json()).unwrap();
+        let mut writer = fs::PackageWriter::new(apart.path()).unwrap();
+        let mut given_up = fs::PackageWriter::new(&apart.path().join("other")).unwrap();
+        for (name, data) in &tensors {
+            let (values, columns) = (values(data), data.shape().to_vec().pop().unwrap());
+            let kept = KeptTensor::new(name, &data.shape().to_vec(), &manifest.weights, |row, column| {
+                values[row * columns + column]
+            });
+            given_up.add(kept.clone().unwrap()).unwrap();
+            writer.add(kept.unwrap()).unwrap();
+        }
+        assert_eq!(writer.finish(manifest, &testing::tokenizer_json()).unwrap(), written);
+        drop(given_up);
+        assert_eq!(std::fs::read_dir(apart.path().join("other")).unwrap().count(), 0);
+        for entry in std::fs::read_dir(whole.path()).unwrap() {
+            let name = entry.unwrap().file_name();
+            let [a, b] = [&whole, &apart].map(|folder| std::fs::read(folder.path().join(&name)).unwrap());
+            assert!(a == b, "{name:?}");
+        }
+    }
 }
 
 #[test]

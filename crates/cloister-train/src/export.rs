@@ -7,10 +7,11 @@ use crate::finetune::Answers;
 use crate::recipe::Recipe;
 use crate::score::{Verdict, score};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use cloister_model::quant::Bits;
 use cloister_model::{CodeGen, Positions, named_tensors};
 use cloister_package::{
-    Architecture, Calibration, Card, Label, Manifest, PackageLoader, Prompt, SelfTest, TokenText, Training, WeightType,
-    Weights, fs::write_package, writer::build_package,
+    Architecture, Calibration, Card, Label, Manifest, PackageLoader, Prompt, SelfTest, TokenText, Training, Weights,
+    fs::write_package, writer::build_package,
 };
 use std::path::Path;
 
@@ -42,7 +43,6 @@ pub fn run(
     folder: &Path,
 ) -> Result<(), TrainError> {
     let (answers, device) = (&maker.answers, &model.wte.val().device());
-    let (calibration, limit) = calibrate(model, held_out, answers, device)?;
     let text = |text: &str| -> Result<TokenText, TrainError> {
         Ok(TokenText { text: text.into(), tokens: maker.tokenizer.encode(text)?.ids })
     };
@@ -68,8 +68,8 @@ pub fn run(
                 answer: TokenText { text: crate::bpe::answer_token(label), tokens: vec![answers.tokens[*index]] },
             })
             .collect(),
-        calibration,
-        threshold: limit,
+        calibration: Calibration::default(),
+        threshold: 0.5,
         training,
         evaluation: Vec::new(),
         card: card(),
@@ -79,16 +79,17 @@ pub fn run(
             logits: vec![0.0; answers.tokens.len()],
             tolerance: Default::default(),
         },
-        weights: Weights::plain(WeightType::F16),
+        weights: Weights::quantized(Bits::Eight),
     };
     let tensors = named_tensors(model);
     let mut package = build_package(manifest, &tensors, tokenizer.to_vec())?;
-    // The pinned logits are those of the weights as they are stored, rounded to f16.
+    // Calibration and pinned logits are those of the weights as they are stored, rounded to 8 bits.
     let mut loader = PackageLoader::new(package.manifest.to_json()?.as_bytes(), device.clone())?;
     for (index, (_, bytes)) in package.files.iter().enumerate() {
         loader.accept(index, bytes)?;
     }
     let stored = loader.finish()?.model;
+    (package.manifest.calibration, package.manifest.threshold) = calibrate(&stored, held_out, answers, device)?;
     package.manifest.self_test.logits = label_logits(&stored, &prompt, answers, device)?;
     write_package(folder, package.manifest, &tensors, tokenizer.to_vec())?;
     eprintln!("export: the package is in {}", folder.display());

@@ -1,6 +1,7 @@
 //! What `cargo xtask report` asks for: the baselines' predictions, rows of ordinary code, and figures for the package.
 
 use crate::sources::{held_out_patterns, labels};
+use cloister_catalogue::TOP_25_OF_2024;
 use cloister_data::{Dataset, NO_WEAKNESS, Split, insert, rows, with_imports};
 use cloister_engine::Tokenizer;
 use cloister_package::Figure;
@@ -62,15 +63,11 @@ pub fn ordinary_rows(
     write_rows(path, rows.collect())
 }
 
-/// The Top 25 of 2024.
-const TOP_25: [u32; 25] = [
-    79, 787, 89, 352, 22, 125, 78, 416, 862, 434, 94, 20, 77, 287, 269, 502, 200, 863, 918, 119, 476, 798, 190, 400,
-    306,
-];
-
-/// Whether a class is one of them.
+/// Whether a class is in the Top 25 of 2024.
 pub fn in_top_25(cwe: &str) -> bool {
-    cwe.strip_prefix("CWE-").and_then(|number| number.parse().ok()).is_some_and(|number| TOP_25.contains(&number))
+    cwe.strip_prefix("CWE-")
+        .and_then(|number| number.parse().ok())
+        .is_some_and(|number| TOP_25_OF_2024.contains(&number))
 }
 
 /// Hosts that are tried for a pair before its pattern is given up.

@@ -37,13 +37,15 @@ fn publish(root: &Path) -> Result<String, Box<dyn std::error::Error>> {
     out.flush()?;
     let count = |split| rows.iter().filter(|row| row.split == split).count();
     Ok(format!(
-        "{} rows of {} groups, {} patterns; {} train, {} valid, {} test\n{}",
+        "{} rows of {} groups, {} patterns; {} train, {} valid, {} test; {} modules with {} changes\n{}",
         rows.len(),
         dataset.pairs.len() + dataset.safe.len(),
         dataset.patterns.len(),
         count(Split::Train),
         count(Split::Valid),
         count(Split::Test),
+        dataset.modules.len(),
+        dataset.modules.iter().map(|module| module.changes.len()).sum::<usize>(),
         agreement(&dataset, &read_blind(root)?)?
     ))
 }

@@ -10,6 +10,52 @@ use burn::tensor::TensorData;
 /// Groups in the fused projection, fixed in the reference.
 const GROUPS: usize = 4;
 
+/// Where a tensor's elements stand in the reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// At the same place.
+    Same,
+    /// Rows and columns change places.
+    Transposed,
+    /// The same, and the reference's row of each column is another.
+    Gathered(Vec<usize>),
+}
+
+impl Layout {
+    /// The reference's (row, column) of an element of a matrix here.
+    pub fn place(&self, row: usize, column: usize) -> (usize, usize) {
+        match self {
+            Self::Same => (row, column),
+            Self::Transposed => (column, row),
+            Self::Gathered(rows) => (rows.get(column).copied().unwrap_or(column), row),
+        }
+    }
+}
+
+/// The name here of a tensor of a state dict, and its layout. `None` for what the forward pass does not need (the stored
+/// causal masks).
+///
+/// # Errors
+/// [`ModelError::Shape`] where the fused projection has another shape than the configuration asks for.
+pub fn layout(config: &CodeGenConfig, name: &str, shape: &[usize]) -> Result<Option<(String, Layout)>, ModelError> {
+    let short = name.strip_prefix("transformer.").unwrap_or(name);
+    if ["attn.causal_mask", "attn.bias", "attn.masked_bias"].iter().any(|mask| short.ends_with(mask)) {
+        return Ok(None);
+    }
+    let layout = if short.ends_with("attn.qkv_proj.weight") {
+        let expected = vec![3 * config.n_embd, config.n_embd];
+        if shape != expected {
+            return Err(ModelError::Shape { name: name.into(), expected, found: shape.to_vec() });
+        }
+        Layout::Gathered(fused_rows(config))
+    } else if short.ends_with("weight") && shape.len() == 2 && short != "wte.weight" {
+        Layout::Transposed
+    } else {
+        Layout::Same
+    };
+    Ok(Some((short.to_string(), layout)))
+}
+
 /// Converts one tensor of a state dict. `None` for what the forward pass does not need (the stored causal masks).
 ///
 /// # Errors
@@ -19,25 +65,21 @@ pub fn convert(
     name: &str,
     data: TensorData,
 ) -> Result<Option<(String, TensorData)>, ModelError> {
-    let short = name.strip_prefix("transformer.").unwrap_or(name);
-    if ["attn.causal_mask", "attn.bias", "attn.masked_bias"].iter().any(|mask| short.ends_with(mask)) {
-        return Ok(None);
-    }
+    let Some((short, layout)) = layout(config, name, &data.shape().to_vec())? else { return Ok(None) };
     let data = data.convert::<f32>();
-    let data = if short.ends_with("attn.qkv_proj.weight") {
-        let expected = vec![3 * config.n_embd, config.n_embd];
-        if data.shape().to_vec() != expected {
-            return Err(ModelError::Shape { name: name.into(), expected, found: data.shape().to_vec() });
-        }
-        let rows = fused_rows(config);
-        transpose(&gather_rows(&floats(&data), &rows, config.n_embd), rows.len(), config.n_embd)
-    } else if short.ends_with("weight") && data.shape().num_dims() == 2 && short != "wte.weight" {
-        let [rows, columns] = data.shape().dims::<2>();
-        transpose(&floats(&data), rows, columns)
-    } else {
-        data
-    };
-    Ok(Some((short.to_string(), data)))
+    if layout == Layout::Same {
+        return Ok(Some((short, data)));
+    }
+    let [columns, rows] = data.shape().dims::<2>();
+    let values: Vec<f32> = data.iter::<f32>().collect();
+    let mut out = Vec::with_capacity(values.len());
+    for row in 0..rows {
+        out.extend((0..columns).map(|column| {
+            let (from, at) = layout.place(row, column);
+            values[from * rows + at]
+        }));
+    }
+    Ok(Some((short, TensorData::new(out, [rows, columns]))))
 }
 
 /// The reference's row for each row of the plain order: queries, keys, values, heads in order, and within the rotating
@@ -64,21 +106,4 @@ fn fused_rows(config: &CodeGenConfig) -> Vec<usize> {
         }
     }
     rows
-}
-
-fn floats(data: &TensorData) -> Vec<f32> {
-    data.iter::<f32>().collect()
-}
-
-fn gather_rows(values: &[f32], rows: &[usize], width: usize) -> Vec<f32> {
-    rows.iter().flat_map(|row| values[row * width..(row + 1) * width].iter().copied()).collect()
-}
-
-/// `[rows, columns]` to `[columns, rows]`.
-fn transpose(values: &[f32], rows: usize, columns: usize) -> TensorData {
-    let mut out = Vec::with_capacity(values.len());
-    for column in 0..columns {
-        out.extend((0..rows).map(|row| values[row * columns + column]));
-    }
-    TensorData::new(out, [columns, rows])
 }

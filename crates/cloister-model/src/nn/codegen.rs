@@ -110,6 +110,22 @@ impl CodeGen {
         Ok(hidden)
     }
 
+    /// Reads the nodes of a tree of continuations behind what the cache holds, all at once, and returns their final hidden
+    /// states, `[1, nodes, d]`. `ids` is `[1, nodes]`; `parents` names for each the node that it follows, or none where it
+    /// follows the cached tokens. The cache stays as it is.
+    ///
+    /// # Errors
+    /// As [`Positions::tree`].
+    pub fn continuations(
+        &self,
+        ids: Tensor<2, Int>,
+        parents: &[Option<usize>],
+        cache: &KvCache,
+    ) -> Result<Tensor<3>, ModelError> {
+        let positions = Positions::tree(&self.config, cache.len(), parents, &ids.device())?;
+        Ok(self.run(ids, &positions, Some(&mut cache.clone())))
+    }
+
     /// Reads one more token per row, `ids` `[batch]`, and returns the logits of the next, `[batch, vocab]`.
     ///
     /// # Errors

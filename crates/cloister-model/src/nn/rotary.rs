@@ -42,26 +42,74 @@ impl Positions {
         if total > config.n_positions {
             return Err(ModelError::ContextOverflow { tokens: total, context: config.n_positions });
         }
-        let half = config.rotary_dim / 2;
         let batch = padding.len();
-        let mut cos = Vec::with_capacity(batch * len * half);
-        let mut sin = Vec::with_capacity(batch * len * half);
-        let mut bias = Vec::with_capacity(batch * len * total);
-        for &pad in padding {
-            for row in past..total {
-                let position = row.saturating_sub(pad) as f64;
-                for i in 0..half {
-                    let angle = position * inverse_frequency(i, config.rotary_dim);
-                    cos.push(angle.cos() as f32);
-                    sin.push(angle.sin() as f32);
+        let places = padding.iter().flat_map(|&pad| (past..total).map(move |row| row.saturating_sub(pad)));
+        let bias = padding.iter().flat_map(|&pad| {
+            (past..total).flat_map(move |row| {
+                (0..total).map(move |column| if column < pad || column > row { MASKED } else { 0.0 })
+            })
+        });
+        Ok(Self::of(config, places, bias.collect(), [batch, past, len], device))
+    }
+
+    /// Positions of the nodes of a tree behind `past` tokens: each node stands one place behind its parent (behind the past
+    /// where it has none), and sees the past, its ancestors and itself. Parents stand before their children.
+    ///
+    /// # Errors
+    /// [`ModelError::ContextOverflow`] where the deepest node does not fit in the context, [`ModelError::Config`] where a
+    /// node stands before its parent.
+    pub fn tree(
+        config: &CodeGenConfig,
+        past: usize,
+        parents: &[Option<usize>],
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let (len, total) = (parents.len(), past + parents.len());
+        let mut places: Vec<usize> = Vec::with_capacity(len);
+        let mut bias = vec![MASKED; len * total];
+        for (node, parent) in parents.iter().enumerate() {
+            bias[node * total..node * total + past].fill(0.0);
+            let place = match parent {
+                None => past,
+                Some(parent) => {
+                    let Some(place) = places.get(*parent) else {
+                        return Err(ModelError::Config(format!(
+                            "node {node} of a tree stands before its parent {parent}"
+                        )));
+                    };
+                    bias.copy_within(parent * total + past..parent * total + total, node * total + past);
+                    place + 1
                 }
-                bias.extend((0..total).map(|column| if column < pad || column > row { MASKED } else { 0.0 }));
+            };
+            if place >= config.n_positions {
+                return Err(ModelError::ContextOverflow { tokens: place + 1, context: config.n_positions });
+            }
+            bias[node * total + past + node] = 0.0;
+            places.push(place);
+        }
+        Ok(Self::of(config, places.into_iter(), bias, [1, past, len], device))
+    }
+
+    fn of(
+        config: &CodeGenConfig,
+        places: impl Iterator<Item = usize>,
+        bias: Vec<f32>,
+        [batch, past, len]: [usize; 3],
+        device: &Device,
+    ) -> Self {
+        let half = config.rotary_dim / 2;
+        let (mut cos, mut sin) = (Vec::with_capacity(batch * len * half), Vec::with_capacity(batch * len * half));
+        for place in places {
+            for i in 0..half {
+                let angle = place as f64 * inverse_frequency(i, config.rotary_dim);
+                cos.push(angle.cos() as f32);
+                sin.push(angle.sin() as f32);
             }
         }
         let table = |values: Vec<f32>, width: usize| {
             Tensor::<4>::from_data(TensorData::new(values, [batch, 1, len, width]), device)
         };
-        Ok(Self { cos: table(cos, half), sin: table(sin, half), bias: table(bias, total), past, len })
+        Self { cos: table(cos, half), sin: table(sin, half), bias: table(bias, past + len), past, len }
     }
 
     /// Tokens before the first of this pass.

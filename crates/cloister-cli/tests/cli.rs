@@ -268,3 +268,37 @@ fn the_help_teaches() {
     assert_eq!(run_in(&place.path(""), &["scan"], "").status.code(), Some(2));
     assert_eq!(run_in(&place.path(""), &["scan", "x.py", "--threshold", "2"], "").status.code(), Some(2));
 }
+
+#[test]
+fn a_checkpoint_becomes_a_package_that_can_be_asked() {
+    let place = Place::new();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/checkpoint");
+    std::fs::create_dir(place.path("checkpoint")).unwrap();
+    for name in ["config.json", "pytorch_model.bin"] {
+        std::fs::copy(format!("{fixture}/{name}"), place.path(&format!("checkpoint/{name}"))).unwrap();
+    }
+    let folder = place.path("");
+    let import =
+        |arguments: &[&str]| run_in(&folder, &[&["import", "checkpoint", "-o", "made"], arguments].concat(), "");
+    let output = import(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("tokenizer.json"), "{}", stderr(&output));
+    std::fs::write(place.path("checkpoint/tokenizer.json"), cloister_package::testing::tokenizer_json()).unwrap();
+    let output = import(&["--prompt", "prompt.json"]);
+    assert!(stderr(&output).contains("prompt.json"), "{}", stderr(&output));
+    place.write("prompt.json", "{\"prefix\": \"# code\\n\"}");
+    let output = import(&["--prompt", "prompt.json"]);
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("suffix"), "{}", stderr(&output));
+    let prompt = json!({"prefix": "# code\n", "suffix": "# weakness:", "answers": {"none": " no", "CWE-89": " sql;", "CWE-78": " command;"}});
+    place.write("prompt.json", &prompt.to_string());
+    place.write("app.py", CODE);
+    for precision in ["f16", "q8", "q4"] {
+        let output = import(&["--prompt", "prompt.json", "--quantize", precision, "--name", "Mine"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stderr(&output).contains("3 labels"), "{}", stderr(&output));
+        let scan = ["scan", "app.py", "--package", "made", "--device", "cpu", "--threshold", "0", "--format", "sarif"];
+        let found = run_in(&folder, &scan, "");
+        assert_eq!(found.status.code(), Some(1), "{}", stderr(&found));
+        assert_eq!(json(&found)["runs"][0]["results"].as_array().unwrap().len(), 4);
+    }
+}

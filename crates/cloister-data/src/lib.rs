@@ -18,7 +18,7 @@ pub use blind::{Agreement, BlindAnswer, Half, agreement, read_blind};
 pub use check::check;
 pub use duplicates::{NearDuplicate, masked, near_duplicates};
 pub use insert::{Inserted, insert};
-pub use module::{Change, Module, held_out_modules};
+pub use module::{Change, Module};
 pub use mutate::{Mutated, Mutation, Mutations, RULES, mutations, with_imports};
 pub use pair::{Dataset, Pair, SafeSnippet, weak_lines};
 pub use pattern::Pattern;

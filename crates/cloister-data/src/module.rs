@@ -3,13 +3,9 @@
 use crate::DataError;
 use ruff_python_ast::Stmt;
 use ruff_text_size::Ranged;
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
-
-/// Every so many modules one is held out.
-const HELD_OUT: usize = 8;
 
 /// A file of a made-up project, and what would make it weak: one group.
 #[derive(Debug, Clone)]
@@ -23,7 +19,7 @@ pub struct Module {
 }
 
 /// One protection of one function, and what may stand in its place.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// The function, as `name` or `Class.method`.
@@ -114,14 +110,6 @@ impl Module {
     }
 }
 
-/// The names of the modules that give no gradient: every eighth by the order of the names' hashes.
-pub fn held_out_modules(modules: &[Module]) -> Vec<&str> {
-    let mut names: Vec<([u8; 32], &str)> =
-        modules.iter().map(|module| (Sha256::digest(&module.name).into(), module.name.as_str())).collect();
-    names.sort_unstable();
-    names.into_iter().step_by(HELD_OUT).map(|(_, name)| name).collect()
-}
-
 /// The bytes of a function's lines, decorators included. `None` where there is not exactly one of the name.
 fn function(text: &str, wanted: &str) -> Option<Range<usize>> {
     fn find(body: &[Stmt], prefix: &str, wanted: &str, found: &mut Vec<Range<usize>>) {
@@ -197,12 +185,5 @@ mod tests {
             assert!(changed(function, safe, "x", carrier).is_err(), "{function} {safe}");
         }
         assert!(changed("g", "    return run(q)\n", "", None).is_err());
-    }
-
-    #[test]
-    fn an_eighth_is_held_out() {
-        let module = |i: usize| Module { name: format!("m{i}"), text: String::new(), changes: Vec::new() };
-        let modules: Vec<Module> = (0..24).map(module).collect();
-        assert_eq!(held_out_modules(&modules).len(), 3);
     }
 }

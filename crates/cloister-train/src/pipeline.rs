@@ -1,6 +1,6 @@
 //! The steps in order, and what each reads and leaves.
 
-use crate::sources::{authored, generated, held_out_changes, labels, with_sources};
+use crate::sources::{authored, generated, labels, with_sources};
 use crate::{Arguments, Step, measure};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -185,9 +185,6 @@ impl Run<'_> {
         let mut labelled = authored(&self.dataset, Split::Valid, &maker)?;
         let generated = generated(&self.recipe, &self.dataset, &hosts, &maker, labelled.len())?;
         labelled.extend(generated);
-        if self.recipe.finetune.module_share > 0.0 {
-            labelled.extend(held_out_changes(&self.dataset, &maker)?);
-        }
         let held_out = HeldOut { labelled: &labelled, ordinary: &ordinary };
         let training = self.provenance()?;
         let bytes = self.tokenizer_bytes()?;
@@ -199,6 +196,12 @@ impl Run<'_> {
         let mut hash = Sha256::new();
         for row in &rows {
             hash.update(serde_json::to_vec(row).unwrap_or_default());
+        }
+        for module in &self.dataset.modules {
+            hash.update(&module.text);
+            for change in &module.changes {
+                hash.update(serde_json::to_vec(change).unwrap_or_default());
+            }
         }
         let groups: HashSet<&String> = rows.iter().map(|row| &row.group).collect();
         let stdlib = CorpusEntry {

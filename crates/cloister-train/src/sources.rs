@@ -2,8 +2,7 @@
 
 use crate::measure;
 use cloister_data::{
-    Change, Dataset, Module, Mutation, Mutations, NO_WEAKNESS, Pair, Pattern, Split, held_out, held_out_modules,
-    mutations, rows,
+    Change, Dataset, Module, Mutation, Mutations, NO_WEAKNESS, Pair, Pattern, Split, held_out, mutations, rows,
 };
 use cloister_train::TrainError;
 use cloister_train::batch::{Sites, Sources};
@@ -85,13 +84,9 @@ pub fn with_sources(
     units.retain(|unit| unit.split == Split::Train && unit.function);
     let mut more = read_units(&list.hosts_file(corpus))?;
     more.retain(|unit| unit.split == Split::Train);
-    if recipe.finetune.module_share > 0.0 {
-        let out = held_out_modules(&dataset.modules);
-        let modules = dataset.modules.iter().filter(|module| !out.contains(&module.name.as_str()));
-        units.extend(
-            modules.flat_map(|module| units_of(&module.name, Split::Train, &module.text)).filter(|u| u.function),
-        );
-    }
+    let modules: &[Module] = if recipe.finetune.module_share > 0.0 { &dataset.modules } else { &[] };
+    let functions = modules.iter().flat_map(|module| units_of(&module.name, Split::Train, &module.text));
+    units.extend(functions.filter(|unit| unit.function));
     let tested = held_out_patterns(dataset);
     let patterns = by_class(dataset, |pattern| !tested.contains(&pattern.id)).into_iter().map(|(class, patterns)| {
         let common = recipe.finetune.common.iter().any(|common| common == class);
@@ -100,10 +95,8 @@ pub fn with_sources(
     let (protected, doubtful) = twins(units.iter().chain(&more), &labels(dataset));
     // What a rule would mend is not taken for right, wherever it stands.
     let host = |unit: &&CorpusUnit| is_host(unit) && !doubtful.contains(unit.text.as_str());
-    let out = held_out_modules(&dataset.modules);
-    let modules = dataset.modules.iter().filter(|module| !out.contains(&module.name.as_str()));
     then(&Sources {
-        changes: changes(modules.filter(|_| recipe.finetune.module_share > 0.0)),
+        changes: changes(modules),
         pairs: dataset.pairs.iter().filter(|pair: &&Pair| train.contains(&pair.id)).collect(),
         safe: dataset.safe.iter().filter(|snippet| train.contains(&snippet.id)).collect(),
         patterns: patterns.collect(),
@@ -113,7 +106,7 @@ pub fn with_sources(
 }
 
 /// The changes of modules by class. Four times the changes are drawn twice as often.
-fn changes<'m>(modules: impl Iterator<Item = &'m Module>) -> Vec<(f64, Vec<(&'m Module, &'m Change)>)> {
+fn changes(modules: &[Module]) -> Vec<(f64, Vec<(&Module, &Change)>)> {
     let mut classes: BTreeMap<&str, Vec<(&Module, &Change)>> = BTreeMap::new();
     for module in modules {
         for change in &module.changes {
@@ -121,21 +114,6 @@ fn changes<'m>(modules: impl Iterator<Item = &'m Module>) -> Vec<(f64, Vec<(&'m 
         }
     }
     classes.into_values().map(|changes| ((changes.len() as f64).sqrt(), changes)).collect()
-}
-
-/// Every variant of every change of the modules that give no gradient.
-pub fn held_out_changes(dataset: &Dataset, maker: &ExampleMaker) -> Result<Vec<Item>, TrainError> {
-    let out = held_out_modules(&dataset.modules);
-    let mut rng = StdRng::seed_from_u64(0);
-    let mut items = Vec::new();
-    for module in dataset.modules.iter().filter(|module| out.contains(&module.name.as_str())) {
-        for change in &module.changes {
-            for variant in 0..change.weak.len() {
-                items.extend(maker.changed(module, change, variant, 0.0, &mut rng)?);
-            }
-        }
-    }
-    Ok(items)
 }
 
 /// The functions that a rule makes twins of, by the rule; and the texts of those that have a weak form. A rule with four times
@@ -216,7 +194,11 @@ mod tests {
             assert!(sources.pairs.iter().all(|pair| groups.contains(&pair.id)));
             assert!(!patterns.is_empty() && !sources.pairs.is_empty() && sources.pairs.len() < dataset.pairs.len());
             // The weak form is a twin to be mended, and no ordinary function.
-            assert_eq!(sources.hosts.iter().map(|host| &host.text).collect::<Vec<_>>(), [&plain]);
+            let hosts = sources.hosts.iter().filter(|host| ["train", "valid", "test"].contains(&host.package.as_str()));
+            assert_eq!(hosts.map(|host| &host.text).collect::<Vec<_>>(), [&plain]);
+            assert!(
+                !sources.changes.is_empty() && sources.hosts.iter().any(|host| host.package == dataset.modules[0].name)
+            );
             let sites: Vec<&Mutation> =
                 sources.protected.iter().flat_map(|(_, sites)| sites).map(|(_, site)| site).collect();
             assert!(sites.iter().any(|site| site.mends && site.cwe == "CWE-502"), "{sites:?}");

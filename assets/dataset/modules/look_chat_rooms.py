@@ -108,7 +108,7 @@ class HistoryHandler(ApiHandler):
         word = str(data.get('word', ''))[:60]
         if word:
             query['text'] = {'$regex': re.escape(word), '$options': 'i'}
-        limit = min(int(data.get('limit', 50)), HISTORY_MAX)
+        limit = max(1, min(int(data.get('limit', 50)), HISTORY_MAX))
         found = []
         async for msg in messages.find(query).sort('sent', -1).limit(limit):
             found.append({

@@ -81,6 +81,22 @@ for (const name of FIXTURES) {
   });
 }
 
+for (const name of FIXTURES) {
+  for (const bits of [8, 4]) {
+    test(`matrices of ${name} in ${bits} bits are multiplied as they are`, { timeout: PATIENCE_MS }, async () => {
+      const delta = await page.evaluate(
+        async ([file, bits]) => {
+          const bytes = await (await fetch(file)).arrayBuffer();
+          return window.call("packedDelta", new Uint8Array(bytes), bits);
+        },
+        [`${name}.safetensors`, bits],
+      );
+      assert.ok(delta <= TOLERANCE, `largest difference ${delta}, allowed ${TOLERANCE}`);
+      assert.ok(delta > 0, "a difference of exactly 0 means that nothing was compared");
+    });
+  }
+}
+
 test("the tokenizer gives the ids that it gives natively", async () => {
   const tokenizer = [...(await readFile(path.join(ROOT, "assets/model/tokenizer.json")))];
   const cases = JSON.parse(await readFile(path.join(ROOT, "tests/fixtures/tokenizer/native.json"), "utf8"));

@@ -45,14 +45,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = std::fs::read(folder.join("expected.safetensors"))?;
     let file = SafeTensors::deserialize(&file)?;
     let words = |name: &str| Ok::<_, Box<dyn Error>>(file.tensor(name)?.data().as_chunks::<4>().0.to_vec());
-    let ids: Vec<i32> = words("ids")?.into_iter().map(i32::from_le_bytes).collect();
+    let ids: Vec<u32> = words("ids")?.into_iter().map(u32::from_le_bytes).collect();
     let expected: Vec<f32> = words("logits")?.into_iter().map(f32::from_le_bytes).collect();
-    let device = Device::flex();
-    let model = read_package(output, device.clone())?.model;
+    let model = read_package(output, Device::flex())?.model;
     let length = ids.len();
-    let positions = Positions::causal(model.config(), 0, length, &device)?;
-    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, length]), &device);
-    let found: Vec<f32> = model.logits(model.forward(ids, &positions)).into_data().iter::<f32>().collect();
+    let start = Instant::now();
+    let hidden = model.prefill(&ids, &mut KvCache::new(model.config().n_layer))?.into_data();
+    let prefill_seconds = start.elapsed().as_secs_f64();
+    let hidden: Vec<f32> = hidden.iter::<f32>().collect();
+    let start = Instant::now();
+    let found: Vec<f32> = hidden.chunks_exact(model.config().n_embd).flat_map(|row| model.logits(row)).collect();
+    let logits_seconds = start.elapsed().as_secs_f64();
 
     let vocabulary = model.config().vocab_size;
     let (mut top, mut tau) = (0, 0.0);
@@ -66,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         json!({
             "precision": precision, "import_seconds": seconds, "import_peak_bytes": peak, "package_bytes": bytes,
             "max_logit_difference": delta, "same_top_1": top as f64 / length as f64, "kendall_tau": tau / length as f64,
-            "positions": length,
+            "positions": length, "prefill_seconds": prefill_seconds, "logits_seconds": logits_seconds, "peak_bytes": peak_memory(),
         })
     );
     Ok(())

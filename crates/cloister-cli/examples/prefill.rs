@@ -124,10 +124,9 @@ fn source(maker: &PromptMaker, number: usize, wanted: usize) -> Result<(String, 
 }
 
 fn serve(folder: &Path) -> Result<(), Fault> {
-    let device = Device::flex();
-    let LoadedPackage { manifest, model, .. } = read_package(folder, device.clone())?;
+    let LoadedPackage { manifest, model, .. } = read_package(folder, Device::flex())?;
     let answers = AnswerTrie::new(manifest.labels.iter().map(|label| label.answer.tokens.as_slice()))?;
-    let scorer = Scorer::new(model, manifest.prompt.prefix.tokens, answers, device)?;
+    let scorer = Scorer::new(model, manifest.prompt.prefix.tokens, answers)?;
     let test = manifest.self_test;
     let score = pollster::block_on(scorer.score(&test.tokens, &[]))?;
     let difference = score.logits.iter().zip(&test.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

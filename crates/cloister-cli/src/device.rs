@@ -44,10 +44,10 @@ pub fn open(options: &ModelOptions) -> Result<Engine, CliError> {
 
 fn load(folder: &Path, device: Device, backend: Backend, adapter: &str) -> Result<Engine, CliError> {
     let steps = Steps::bytes("Loading the model");
-    let package = read_package_with(folder, device.clone(), |done, total| steps.at(done, total))
+    let package = read_package_with(folder, device, |done, total| steps.at(done, total))
         .map_err(|source| CliError::Package { folder: folder.into(), source })?;
     steps.finish();
-    let mut engine = Engine::new(package, device, backend, adapter)?;
+    let mut engine = Engine::new(package, backend, adapter)?;
     pollster::block_on(engine.self_test())?;
     Ok(engine)
 }

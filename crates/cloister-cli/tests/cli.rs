@@ -89,9 +89,8 @@ fn the_program_finds_what_the_engine_finds() {
         &format!("{}\n", json!({"id": "app.py", "code": CODE})),
     );
     let predicted = json(&lines);
-    let device = burn::tensor::Device::flex();
-    let package = cloister_package::fs::read_package(&place.package(), device.clone()).unwrap();
-    let mut engine = Engine::new(package, device, Backend::Cpu, "test").unwrap();
+    let package = cloister_package::fs::read_package(&place.package(), burn::tensor::Device::flex()).unwrap();
+    let mut engine = Engine::new(package, Backend::Cpu, "test").unwrap();
     let files = [SourceFile { name: "app.py".into(), text: CODE.into() }];
     let options = AnalyzeOptions { threshold: Some(0.0), ..AnalyzeOptions::default() };
     let analysis = pollster::block_on(engine.analyze(&files, &options, &mut Unobserved)).unwrap();

@@ -2,7 +2,6 @@
 
 use crate::cache::ScoreCache;
 use crate::{AnswerTrie, EngineError, PromptMaker, PromptTemplate, Scorer, Tokenizer};
-use burn::tensor::Device;
 use cloister_package::{Figure, LoadedPackage, Manifest, NONE_LABEL, SelfTest, TokenText, Tolerance};
 use serde::Serialize;
 use std::time::Duration;
@@ -86,16 +85,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Prepares a package that was loaded to `device`. `adapter` is the device's own description.
+    /// Prepares a package that was loaded to a device of this backend. `adapter` is the device's own description.
     ///
     /// # Errors
     /// [`EngineError`] where tokenizer, prompt, answers and model do not belong together.
-    pub fn new(
-        package: LoadedPackage,
-        device: Device,
-        backend: Backend,
-        adapter: impl Into<String>,
-    ) -> Result<Self, EngineError> {
+    pub fn new(package: LoadedPackage, backend: Backend, adapter: impl Into<String>) -> Result<Self, EngineError> {
         let LoadedPackage { manifest, hash, tokenizer, model } = package;
         let tokenizer = Tokenizer::from_bytes(&tokenizer)?;
         let config = &manifest.architecture.config;
@@ -119,7 +113,7 @@ impl Engine {
         // What an answer takes of the context is not left for code.
         let room = config.n_positions.saturating_sub(answers.depth());
         let prompts = PromptMaker::new(tokenizer, template.clone(), room);
-        let mut scorer = Scorer::new(model, template.prefix, answers, device)?;
+        let mut scorer = Scorer::new(model, template.prefix, answers)?;
         if let Some(none) = manifest.none_index().filter(|_| manifest.prompt.line_evidence) {
             scorer = scorer.with_line_evidence(none);
         }

@@ -3,8 +3,8 @@
 use crate::calibration::softmax;
 use crate::evidence::line_evidence;
 use crate::{AnswerTrie, EngineError};
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use cloister_model::{CodeGen, KvCache, LabelHead};
+use burn::tensor::{Int, Tensor, TensorData};
+use cloister_model::{Inference, KvCache, LabelHead};
 
 /// Tokens of one pass. Browsers end GPU work that takes too long, so a longer prompt is read in several passes, each
 /// waited for.
@@ -13,12 +13,11 @@ const CHUNK: usize = 512;
 /// The model with everything that is the same for all prompts.
 #[derive(Debug)]
 pub struct Scorer {
-    model: CodeGen,
+    model: Inference,
     answers: AnswerTrie,
     head: LabelHead,
     prefix: KvCache,
     prefix_ids: Vec<u32>,
-    device: Device,
     labels: usize,
     evidence: Option<usize>,
 }
@@ -38,14 +37,14 @@ impl Scorer {
     ///
     /// # Errors
     /// [`EngineError::Model`] where prefix or answers do not suit the model.
-    pub fn new(model: CodeGen, prefix: Vec<u32>, answers: AnswerTrie, device: Device) -> Result<Self, EngineError> {
+    pub fn new(model: Inference, prefix: Vec<u32>, answers: AnswerTrie) -> Result<Self, EngineError> {
         let head = model.label_head(answers.tokens())?;
         let mut cache = KvCache::new(model.config().n_layer);
         if !prefix.is_empty() {
-            model.prefill(tensor(&prefix, &device), &mut cache)?;
+            model.prefill(&prefix, &mut cache)?;
         }
         let labels = answers.tokens().len();
-        Ok(Self { model, answers, head, prefix: cache, prefix_ids: prefix, device, labels, evidence: None })
+        Ok(Self { model, answers, head, prefix: cache, prefix_ids: prefix, labels, evidence: None })
     }
 
     /// Asks at the end of every line as well, and adds up what that says ([`line_evidence`]); `none` is the index of the
@@ -57,12 +56,12 @@ impl Scorer {
     }
 
     /// The model.
-    pub fn model(&self) -> &CodeGen {
+    pub fn model(&self) -> &Inference {
         &self.model
     }
 
-    /// Reads one prompt: one prefill behind the prefix, one step more for answers of several tokens, one read from the device. `line_ends` are the positions in
-    /// `ids` at which the lines to choose from end.
+    /// Reads one prompt: one prefill behind the prefix, one step more for answers of several tokens, one read from the
+    /// device. `line_ends` are the positions in `ids` at which the lines to choose from end.
     ///
     /// # Errors
     /// [`EngineError::Model`] where the prompt does not fit in the context, [`EngineError::Device`] where the device
@@ -86,7 +85,7 @@ impl Scorer {
         let inner = self.answers.inner();
         let mut asked = last.clone();
         if !inner.is_empty() {
-            let nodes = self.model.continuations(tensor(inner, &self.device), self.answers.parents(), &cache)?;
+            let nodes = self.model.continuations(inner, self.answers.parents(), &cache)?;
             asked = Tensor::cat(vec![asked, nodes.reshape([inner.len(), width])], 0);
         }
         let said = (inner.len() + 1) * self.labels;
@@ -94,7 +93,7 @@ impl Scorer {
         let count = places.len();
         let mut answered = 0;
         if count > 0 && (self.evidence.is_some() || self.model.line_pointer.is_some()) {
-            let places = Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &self.device);
+            let places = Tensor::<1, Int>::from_data(TensorData::new(places, [count]), self.model.device());
             let candidates = hidden.select(1, places);
             if self.evidence.is_some() {
                 answered = count * self.labels;
@@ -121,7 +120,7 @@ impl Scorer {
         let mut chunks = tokens.chunks(CHUNK).peekable();
         let mut parts = Vec::new();
         while let Some(chunk) = chunks.next() {
-            let hidden = self.model.prefill(tensor(chunk, &self.device), &mut cache)?;
+            let hidden = self.model.prefill(chunk, &mut cache)?;
             if chunks.peek().is_some() {
                 read(hidden.clone().slice([0..1, 0..1, 0..1]).reshape([1, 1])).await?;
             }
@@ -130,11 +129,6 @@ impl Scorer {
         let hidden = if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 1) };
         Ok((hidden, cache))
     }
-}
-
-fn tensor(tokens: &[u32], device: &Device) -> Tensor<2, Int> {
-    let values: Vec<i32> = tokens.iter().map(|token| *token as i32).collect();
-    Tensor::from_data(TensorData::new(values, [1, tokens.len()]), device)
 }
 
 /// Waits for the device. Browsers have no other way of reading.

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use cloister_engine::{AnswerTrie, EngineError, Probabilities, Scorer};
 use cloister_model::{CodeGen, Positions};
 use cloister_package::{SelfTest, TokenText, Tolerance, testing};
-use common::{config, engine, load, try_engine};
+use common::{config, engine, load, plain, try_engine};
 
 /// Logits of the answers, and softmax of the line pointer, without a cache and in one pass.
 fn reference(model: &CodeGen, ids: &[u32], answers: &[u32], line_ends: &[usize]) -> (Vec<f32>, Vec<f32>) {
@@ -48,12 +48,12 @@ fn trie(answers: &[u32]) -> AnswerTrie {
 #[test]
 fn a_score_is_what_the_plain_forward_pass_gives() {
     for (length, prefix) in [(2, 1), (60, 1), (60, 0), (60, 7), (1100, 3)] {
-        let model = load(config(1200), |_| ()).model;
+        let (model, plain) = (load(config(1200), |_| ()).model, plain(config(1200)));
         let ids: Vec<u32> = (0..length).map(|i| (i * 37 + i / 5) % 256).collect();
         let line_ends: Vec<usize> = (prefix..length as usize).step_by(11).collect();
         let answers = [5, 270, 17];
-        let expected = reference(&model, &ids, &answers, &line_ends);
-        let scorer = Scorer::new(model, ids[..prefix].to_vec(), trie(&answers), Device::default()).unwrap();
+        let expected = reference(&plain, &ids, &answers, &line_ends);
+        let scorer = Scorer::new(model, ids[..prefix].to_vec(), trie(&answers)).unwrap();
         let score = pollster::block_on(scorer.score(&ids, &line_ends)).unwrap();
         assert_close(&score.logits, &expected.0);
         assert_close(&score.lines, &expected.1);
@@ -68,7 +68,7 @@ fn a_score_is_what_the_plain_forward_pass_gives() {
 fn answers_of_several_tokens_are_what_plain_passes_give() {
     let answers: [&[u32]; 5] = [&[5, 9, 11], &[5, 9, 12, 40], &[7], &[5, 13], &[8, 9]];
     for (length, prefix) in [(40, 3), (1100, 3), (1196, 1)] {
-        let model = load(config(1200), |_| ()).model;
+        let (model, plain) = (load(config(1200), |_| ()).model, plain(config(1200)));
         let ids: Vec<u32> = (0..length).map(|i| (i * 37 + i / 5) % 256).collect();
         let expected: Vec<f32> = answers
             .iter()
@@ -81,7 +81,7 @@ fn answers_of_several_tokens_are_what_plain_passes_give() {
                         .collect::<std::collections::BTreeSet<u32>>()
                         .into_iter()
                         .collect();
-                    let logits = reference(&model, &[&ids[..], &answer[..place]].concat(), &others, &[]).0;
+                    let logits = reference(&plain, &[&ids[..], &answer[..place]].concat(), &others, &[]).0;
                     let sum = logits.iter().map(|logit| logit.exp()).sum::<f32>().ln();
                     logits[others.iter().position(|token| *token == answer[place]).unwrap()] - sum
                 };
@@ -89,7 +89,7 @@ fn answers_of_several_tokens_are_what_plain_passes_give() {
             })
             .collect();
         let trie = AnswerTrie::new(answers).unwrap();
-        let scorer = Scorer::new(model, ids[..prefix].to_vec(), trie, Device::default()).unwrap();
+        let scorer = Scorer::new(model, ids[..prefix].to_vec(), trie).unwrap();
         let score = pollster::block_on(scorer.score(&ids, &[prefix])).unwrap();
         assert_close(&score.logits, &expected);
         assert_eq!(score.lines, [1.0]);
@@ -99,15 +99,14 @@ fn answers_of_several_tokens_are_what_plain_passes_give() {
 
 #[test]
 fn lines_that_are_asked_add_their_odds() {
-    let model = load(config(1200), |_| ()).model;
+    let (model, plain) = (load(config(1200), |_| ()).model, plain(config(1200)));
     let (ids, answers, line_ends) =
         ((0..60).map(|i| (i * 37 + i / 5) % 256).collect::<Vec<u32>>(), [5, 270, 17], [9, 31]);
-    let (last, pointer) = reference(&model, &ids, &answers, &line_ends);
-    let at: Vec<Vec<f32>> = line_ends.iter().map(|end| reference(&model, &ids[..=*end], &answers, &[]).0).collect();
+    let (last, pointer) = reference(&plain, &ids, &answers, &line_ends);
+    let at: Vec<Vec<f32>> = line_ends.iter().map(|end| reference(&plain, &ids[..=*end], &answers, &[]).0).collect();
     let odds = |label: usize| at.iter().map(|line| (line[label] - line[1]).exp()).sum::<f32>().ln();
     let expected = [last[0] + odds(0), last[1], last[2] + odds(2)];
-    let scorer =
-        Scorer::new(model, ids[..3].to_vec(), trie(&answers), Device::default()).unwrap().with_line_evidence(1);
+    let scorer = Scorer::new(model, ids[..3].to_vec(), trie(&answers)).unwrap().with_line_evidence(1);
     let score = pollster::block_on(scorer.score(&ids, &line_ends)).unwrap();
     assert_close(&score.logits, &expected);
     assert_close(&score.lines, &pointer);
@@ -120,7 +119,7 @@ fn a_model_without_a_line_pointer_gives_no_lines() {
     let mut config = config(64);
     config.line_pointer_dim = None;
     let model = load(config, |_| ()).model;
-    let scorer = Scorer::new(model, vec![1], trie(&[2, 3]), Device::default()).unwrap();
+    let scorer = Scorer::new(model, vec![1], trie(&[2, 3])).unwrap();
     let score = pollster::block_on(scorer.score(&[1, 4, 5], &[1])).unwrap();
     assert_eq!((score.logits.len(), score.lines.len()), (2, 0));
 }
@@ -128,7 +127,7 @@ fn a_model_without_a_line_pointer_gives_no_lines() {
 #[test]
 fn prompts_that_do_not_fit_are_refused() {
     let model = load(config(64), |_| ()).model;
-    let scorer = Scorer::new(model, vec![1], trie(&[2, 3]), Device::default()).unwrap();
+    let scorer = Scorer::new(model, vec![1], trie(&[2, 3])).unwrap();
     let score = |ids: &[u32], ends: &[usize]| pollster::block_on(scorer.score(ids, ends)).unwrap_err();
     assert!(matches!(score(&[1; 65], &[]), EngineError::Model(_)));
     assert!(matches!(score(&[2, 3], &[]), EngineError::Inconsistent(_)));

@@ -1,5 +1,7 @@
 //! What can go wrong between named tensors and a model.
 
+use crate::CodeGenConfig;
+
 /// A fault in a model's configuration, tensors or input.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub enum ModelError {
@@ -61,4 +63,11 @@ pub enum ModelError {
         /// What the model holds.
         context: usize,
     },
+}
+
+impl ModelError {
+    /// A token that the vocabulary does not have.
+    pub(crate) fn outside(token: u32, config: &CodeGenConfig) -> Self {
+        Self::Config(format!("the token {token} is outside the vocabulary of {}", config.vocab_size))
+    }
 }

@@ -39,10 +39,7 @@ impl LayerwiseForward {
     ) -> Result<Self, ModelError> {
         config.validate()?;
         if let Some(token) = ids.iter().chain(&tokens).find(|token| **token as usize >= config.vocab_size) {
-            return Err(ModelError::Config(format!(
-                "the token {token} is outside the vocabulary of {}",
-                config.vocab_size
-            )));
+            return Err(ModelError::outside(*token, config));
         }
         if ids.len() != parents.len() || asked.iter().any(|place| *place >= ids.len()) {
             return Err(ModelError::Config("a place is asked for that no token stands at".into()));
@@ -171,7 +168,7 @@ impl LayerwiseForward {
             fc_out: self.linear(&fc_out, true)?,
         };
         let state = self.state()?;
-        self.hidden = Some(block.forward(state, &self.positions, None));
+        self.hidden = Some(block.forward(state, &self.positions));
         self.layer += 1;
         Ok(())
     }

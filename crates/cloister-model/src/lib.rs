@@ -4,9 +4,11 @@
 //! `CodeGenForCausalLM` in Hugging Face transformers, which the parity tests hold it to.
 //!
 //! - [`CodeGenConfig`] names every size; [`CodeGenConfig::codegen_350m_mono`] is the published shape.
-//! - [`CodeGen`] is the module: [`CodeGen::prefill`] and [`CodeGen::decode`] with a [`KvCache`], [`CodeGen::logits`]
-//!   over the whole vocabulary and [`LabelHead`] over a few rows of it.
-//! - [`CodeGenBuilder`] takes named tensors one at a time, in any order, and uploads each at once.
+//! - [`CodeGen`] is the module as it is trained: [`CodeGen::logits`] over the whole vocabulary, [`LabelHead`] over a few
+//!   rows of it.
+//! - [`Inference`] is the model as it is asked: [`Inference::prefill`] behind a [`KvCache`], with matrices that stay as packed
+//!   as they were stored ([`packed`]) and embedding and head in the host's memory.
+//! - [`CodeGenBuilder`] and [`InferenceBuilder`] take named tensors one at a time, in any order, and upload each at once.
 //! - [`LayerwiseForward`] runs a model whose tensors come one after the other.
 //! - [`quant`] keeps matrices in 8 and 4 bits.
 //! - [`import`] turns Hugging Face's tensors into this crate's layout.
@@ -14,16 +16,19 @@
 pub mod config;
 pub mod error;
 pub mod import;
+pub mod inference;
 mod layerwise;
 pub mod nn;
+pub mod packed;
 pub mod quant;
 mod weights;
 
 pub use config::CodeGenConfig;
 pub use error::ModelError;
+pub use inference::{Inference, InferenceBuilder};
 pub use layerwise::LayerwiseForward;
 pub use nn::attention::KvCache;
 pub use nn::codegen::{CodeGen, LabelHead};
 pub use nn::line_pointer::LinePointer;
 pub use nn::rotary::Positions;
-pub use weights::{CodeGenBuilder, named_tensors, tensor_shapes};
+pub use weights::{CodeGenBuilder, ModelBuilder, named_tensors, tensor_shapes};

@@ -7,6 +7,7 @@
 use crate::nn::{
     attention::CausalSelfAttention, block::Block, layer_norm::LayerNorm, line_pointer::LinePointer, linear::Linear,
 };
+use crate::quant::Quantized;
 use crate::{CodeGen, CodeGenConfig, ModelError};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use std::collections::HashMap;
@@ -78,71 +79,130 @@ enum Uploaded {
     Matrix(Tensor<2>),
 }
 
-/// Builds a model from named tensors that arrive one at a time, each uploaded at once so that the caller can free its
-/// bytes.
-pub struct CodeGenBuilder {
-    config: CodeGenConfig,
-    device: Device,
-    expected: HashMap<String, Vec<usize>>,
-    uploaded: HashMap<String, Uploaded>,
-}
+/// What is built of named tensors that arrive one at a time, in any order: a [`CodeGen`] for training, or an
+/// [`crate::Inference`].
+pub trait ModelBuilder: Sized {
+    /// What is built.
+    type Model;
 
-impl CodeGenBuilder {
     /// A builder that expects the tensors of this architecture.
     ///
     /// # Errors
     /// [`ModelError::Config`] where the sizes do not fit together.
-    pub fn new(config: CodeGenConfig, device: Device) -> Result<Self, ModelError> {
-        config.validate()?;
-        let expected = tensor_shapes(&config).into_iter().collect();
-        Ok(Self { config, device, expected, uploaded: HashMap::new() })
-    }
+    fn new(config: CodeGenConfig, device: Device) -> Result<Self, ModelError>;
 
-    /// Checks a tensor's name, shape and values, and uploads it as f32.
+    /// Checks a tensor's name, shape and values, and puts it in its place.
     ///
     /// # Errors
     /// [`ModelError`] says which of the three is wrong.
-    pub fn insert(&mut self, name: &str, data: TensorData) -> Result<(), ModelError> {
-        let Some(expected) = self.expected.get(name) else {
-            return Err(ModelError::UnknownTensor(name.into()));
-        };
-        if self.uploaded.contains_key(name) {
-            return Err(ModelError::DuplicateTensor(name.into()));
-        }
-        let found: Vec<usize> = data.shape().to_vec();
-        if found != *expected {
-            return Err(ModelError::Shape { name: name.into(), expected: expected.clone(), found });
-        }
-        if !matches!(data.dtype(), DType::F32 | DType::F16 | DType::BF16) {
-            return Err(ModelError::ElementType { name: name.into(), dtype: format!("{:?}", data.dtype()) });
-        }
-        // One scratch copy at most: f16 has to be widened, because f16 arithmetic is missing on many devices.
-        let data = data.convert::<f32>();
-        if data.iter::<f32>().any(|value| !value.is_finite()) {
-            return Err(ModelError::NotFinite(name.into()));
-        }
-        let tensor = if found.len() == 1 {
-            Uploaded::Vector(Tensor::from_data(data, &self.device))
-        } else {
-            Uploaded::Matrix(Tensor::from_data(data, &self.device))
-        };
-        self.uploaded.insert(name.into(), tensor);
-        Ok(())
-    }
+    fn insert(&mut self, name: &str, data: TensorData) -> Result<(), ModelError>;
+
+    /// As [`Self::insert`], for a quantised matrix.
+    ///
+    /// # Errors
+    /// As [`Self::insert`].
+    fn insert_quantized(&mut self, name: &str, matrix: Quantized) -> Result<(), ModelError>;
 
     /// The model, once every tensor has come.
     ///
     /// # Errors
     /// [`ModelError::Missing`] where some have not.
-    pub fn build(mut self) -> Result<CodeGen, ModelError> {
-        let missing: Vec<String> = tensor_shapes(&self.config)
-            .into_iter()
-            .map(|(name, _)| name)
-            .filter(|name| !self.uploaded.contains_key(name))
-            .collect();
-        if let Some(first) = missing.first() {
-            return Err(ModelError::Missing { count: missing.len(), first: first.clone() });
+    fn build(self) -> Result<Self::Model, ModelError>;
+}
+
+/// What a tensor must be, and whether it has come: the checks that all builders share.
+pub(crate) struct Expected {
+    shapes: Vec<(String, Vec<usize>)>,
+    places: HashMap<String, usize>,
+    come: Vec<bool>,
+}
+
+impl Expected {
+    pub(crate) fn of(config: &CodeGenConfig) -> Result<Self, ModelError> {
+        config.validate()?;
+        let shapes = tensor_shapes(config);
+        let places = shapes.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
+        Ok(Self { come: vec![false; shapes.len()], shapes, places })
+    }
+
+    /// The place of a tensor of this name and shape that has not come.
+    pub(crate) fn place(&self, name: &str, found: &[usize]) -> Result<usize, ModelError> {
+        let Some(&place) = self.places.get(name) else { return Err(ModelError::UnknownTensor(name.into())) };
+        if self.come[place] {
+            return Err(ModelError::DuplicateTensor(name.into()));
         }
+        let expected = &self.shapes[place].1;
+        if found != expected.as_slice() {
+            return Err(ModelError::Shape { name: name.into(), expected: expected.clone(), found: found.into() });
+        }
+        Ok(place)
+    }
+
+    /// Notes that the tensor of this place has come.
+    pub(crate) fn note(&mut self, place: usize) {
+        self.come[place] = true;
+    }
+
+    /// Whether all have come.
+    pub(crate) fn complete(&self) -> Result<(), ModelError> {
+        let mut missing = self.shapes.iter().zip(&self.come).filter(|(_, come)| !**come).map(|((name, _), _)| name);
+        match missing.next() {
+            None => Ok(()),
+            Some(first) => Err(ModelError::Missing { count: 1 + missing.count(), first: first.clone() }),
+        }
+    }
+}
+
+/// The numbers of a tensor, in single precision; they must be finite.
+pub(crate) fn numbers(name: &str, data: TensorData) -> Result<TensorData, ModelError> {
+    if !matches!(data.dtype(), DType::F32 | DType::F16 | DType::BF16) {
+        return Err(ModelError::ElementType { name: name.into(), dtype: format!("{:?}", data.dtype()) });
+    }
+    // One scratch copy at most: f16 has to be widened, because f16 arithmetic is missing on many devices.
+    let data = data.convert::<f32>();
+    if data.iter::<f32>().any(|value| !value.is_finite()) {
+        return Err(ModelError::NotFinite(name.into()));
+    }
+    Ok(data)
+}
+
+/// Builds a model from named tensors that arrive one at a time, each uploaded at once so that the caller can free its
+/// bytes.
+pub struct CodeGenBuilder {
+    config: CodeGenConfig,
+    device: Device,
+    expected: Expected,
+    uploaded: HashMap<String, Uploaded>,
+}
+
+impl ModelBuilder for CodeGenBuilder {
+    type Model = CodeGen;
+
+    fn new(config: CodeGenConfig, device: Device) -> Result<Self, ModelError> {
+        let expected = Expected::of(&config)?;
+        Ok(Self { config, device, expected, uploaded: HashMap::new() })
+    }
+
+    fn insert(&mut self, name: &str, data: TensorData) -> Result<(), ModelError> {
+        let shape = data.shape().to_vec();
+        let place = self.expected.place(name, &shape)?;
+        let data = numbers(name, data)?;
+        let tensor = if shape.len() == 1 {
+            Uploaded::Vector(Tensor::from_data(data, &self.device))
+        } else {
+            Uploaded::Matrix(Tensor::from_data(data, &self.device))
+        };
+        self.uploaded.insert(name.into(), tensor);
+        self.expected.note(place);
+        Ok(())
+    }
+
+    fn insert_quantized(&mut self, name: &str, matrix: Quantized) -> Result<(), ModelError> {
+        self.insert(name, TensorData::new(matrix.values(), matrix.shape))
+    }
+
+    fn build(mut self) -> Result<CodeGen, ModelError> {
+        self.expected.complete()?;
         let config = self.config.clone();
         let mut blocks = Vec::with_capacity(config.n_layer);
         for i in 0..config.n_layer {
@@ -168,7 +228,9 @@ impl CodeGenBuilder {
         let lm_head = self.linear("lm_head")?;
         Ok(CodeGen::from_parts(config, wte, blocks, ln_f, lm_head, line_pointer))
     }
+}
 
+impl CodeGenBuilder {
     fn matrix(&mut self, name: &str) -> Result<Tensor<2>, ModelError> {
         match self.uploaded.remove(name) {
             Some(Uploaded::Matrix(tensor)) => Ok(tensor),

@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use cloister_model::{CodeGenBuilder, KvCache, LayerwiseForward, Positions, import::hugging_face, named_tensors};
-use cloister_parity::{Fixture, cached_delta, plain_delta};
+use cloister_model::quant::Bits;
+use cloister_model::{
+    CodeGenBuilder, KvCache, LayerwiseForward, ModelBuilder, ModelError, Positions, import::hugging_face, named_tensors,
+};
+use cloister_parity::{Fixture, cached_delta, packed_delta, plain_delta};
 use pollster::block_on;
 
 /// All fixtures.
@@ -41,24 +44,37 @@ fn a_cache_changes_nothing() {
     let device = Device::flex();
     for name in NAMES {
         let fixture = read(name);
-        let model = fixture.model(&device).unwrap();
+        let model = fixture.inference(None, &device).unwrap();
         for case in fixture.cases().unwrap().iter().filter(|case| case.padding == [0]) {
-            let delta = block_on(cached_delta(&model, case, &device)).unwrap();
+            let delta = block_on(cached_delta(&model, case)).unwrap();
             assert!(delta <= TOLERANCE, "{name}: {delta}");
+        }
+    }
+}
+
+/// The kernels of packed matrices, with few rows (decoding) and many (prefill).
+#[test]
+fn packed_matrices_give_what_widened_ones_give() {
+    for name in NAMES {
+        let fixture = read(name);
+        for bits in [Bits::Eight, Bits::Four] {
+            for case in fixture.cases().unwrap().iter().filter(|case| case.padding == [0]) {
+                let delta = block_on(packed_delta(&fixture, bits, case, &Device::flex())).unwrap();
+                assert!(delta <= TOLERANCE, "{name} {bits:?}: {delta}");
+            }
         }
     }
 }
 
 #[test]
 fn a_full_context_refuses_one_more_token() {
-    let device = Device::flex();
     let fixture = read("many_heads");
-    let model = fixture.model(&device).unwrap();
+    let model = fixture.inference(None, &Device::flex()).unwrap();
     let mut cache = KvCache::new(fixture.config.n_layer);
-    let full = vec![1; fixture.config.n_positions];
-    model.prefill(ids_tensor(&full, &device), &mut cache).unwrap();
-    let one = Tensor::<1, Int>::from_data(TensorData::new(vec![1], [1]), &device);
-    assert!(model.decode(one, &mut cache).is_err());
+    model.prefill(&vec![1; fixture.config.n_positions], &mut cache).unwrap();
+    assert!(matches!(model.prefill(&[1], &mut cache), Err(ModelError::ContextOverflow { .. })));
+    let outside = fixture.config.vocab_size as u32;
+    assert!(matches!(model.prefill(&[outside], &mut KvCache::new(fixture.config.n_layer)), Err(ModelError::Config(_))));
 }
 
 #[test]
@@ -78,6 +94,7 @@ fn label_rows_are_the_head_s_rows() {
         let expected = case.logits[last * fixture.config.vocab_size + *label as usize];
         assert!((logit - expected).abs() <= TOLERANCE);
     }
+    assert!(model.label_head(&[fixture.config.vocab_size as u32]).is_err());
 }
 
 /// Leaving the fused projection as the reference stores it must not pass: guards the test above against a reference

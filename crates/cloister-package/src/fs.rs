@@ -3,6 +3,7 @@
 use crate::writer::{KeptTensor, ShardPacker, TOKENIZER_FILE, build_package, file_entry, is_shard_name, shard_name};
 use crate::{FileEntry, LoadedPackage, MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, PackageError, PackageLoader};
 use burn::tensor::{Device, TensorData};
+use cloister_model::{InferenceBuilder, ModelBuilder};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -22,9 +23,21 @@ pub fn read_package(folder: &Path, device: Device) -> Result<LoadedPackage, Pack
 pub fn read_package_with(
     folder: &Path,
     device: Device,
-    mut progress: impl FnMut(u64, u64),
+    progress: impl FnMut(u64, u64),
 ) -> Result<LoadedPackage, PackageError> {
-    let mut loader = PackageLoader::new(&read_manifest_bytes(folder)?, device)?;
+    read_package_as::<InferenceBuilder>(folder, device, progress)
+}
+
+/// As [`read_package_with`], for a model that another builder makes: [`cloister_model::CodeGenBuilder`] makes one to train.
+///
+/// # Errors
+/// [`PackageError`] names the file and its fault.
+pub fn read_package_as<B: ModelBuilder>(
+    folder: &Path,
+    device: Device,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<LoadedPackage<B::Model>, PackageError> {
+    let mut loader = PackageLoader::<B>::new(&read_manifest_bytes(folder)?, device)?;
     let files: Vec<FileEntry> = loader.files().into_iter().cloned().collect();
     let total = files.iter().map(|entry| entry.bytes).sum();
     let mut done = 0;

@@ -3,11 +3,11 @@
 use crate::parts::{Assembler, Whole};
 use crate::{FileEntry, Manifest, PackageError, hash, shard};
 use burn::tensor::{Device, TensorData};
-use cloister_model::{CodeGen, CodeGenBuilder, ModelError};
+use cloister_model::{Inference, InferenceBuilder, ModelBuilder, ModelError};
 
 /// A package whose every byte was checked.
 #[derive(Debug)]
-pub struct LoadedPackage {
+pub struct LoadedPackage<M = Inference> {
     /// `model.json`.
     pub manifest: Manifest,
     /// The SHA-256 of `model.json`. It names the whole package, since `model.json` holds the hashes of the rest.
@@ -15,20 +15,21 @@ pub struct LoadedPackage {
     /// The tokenizer's file.
     pub tokenizer: Vec<u8>,
     /// The model, on the device that was asked for.
-    pub model: CodeGen,
+    pub model: M,
 }
 
-/// Takes the files of a package one at a time, in any order.
-pub struct PackageLoader {
+/// Takes the files of a package one at a time, in any order, and builds what is asked of (or, with
+/// [`cloister_model::CodeGenBuilder`], what is trained).
+pub struct PackageLoader<B = InferenceBuilder> {
     manifest: Manifest,
     hash: String,
     tokenizer: Option<Vec<u8>>,
-    builder: CodeGenBuilder,
+    builder: B,
     parts: Assembler,
     pending: Vec<bool>,
 }
 
-impl PackageLoader {
+impl<B: ModelBuilder> PackageLoader<B> {
     /// A loader for the package of this `model.json`, whose weights are to go to `device`.
     ///
     /// # Errors
@@ -40,7 +41,7 @@ impl PackageLoader {
             hash: hash::sha256_hex(model_json),
             tokenizer: None,
             parts: Assembler::new(&config, manifest.weights.bits()),
-            builder: CodeGenBuilder::new(config, device)?,
+            builder: B::new(config, device)?,
             pending: vec![true; manifest.files().len()],
             manifest,
         })
@@ -76,11 +77,10 @@ impl PackageLoader {
         let (builder, parts) = (&mut self.builder, &mut self.parts);
         shard::read(bytes, |tensor| {
             if let Some((name, whole)) = parts.add(tensor)? {
-                let data = match whole {
-                    Whole::Float(values, shape) => TensorData::new(values, shape),
-                    Whole::Quantized(matrix) => TensorData::new(matrix.values(), matrix.shape),
-                };
-                builder.insert(&name, data)?;
+                match whole {
+                    Whole::Float(values, shape) => builder.insert(&name, TensorData::new(values, shape))?,
+                    Whole::Quantized(matrix) => builder.insert_quantized(&name, matrix)?,
+                }
             }
             Ok::<(), Fault>(())
         })
@@ -94,7 +94,7 @@ impl PackageLoader {
     ///
     /// # Errors
     /// [`PackageError::MissingFile`] where a file was not, [`PackageError::Model`] where tensors are missing.
-    pub fn finish(self) -> Result<LoadedPackage, PackageError> {
+    pub fn finish(self) -> Result<LoadedPackage<B::Model>, PackageError> {
         let files = self.manifest.files();
         let missing = files.iter().zip(&self.pending).find(|(_, pending)| **pending);
         if let Some((entry, _)) = missing {

@@ -1,12 +1,20 @@
 //! What is written is read again.
 
 use burn::tensor::{Device, TensorData};
-use cloister_model::named_tensors;
 use cloister_model::quant::{Along, Bits, Quantized};
-use cloister_package::{MAX_SHARD_BYTES, WeightType, Weights, fs, testing, writer::KeptTensor, writer::build_package};
+use cloister_model::{CodeGen, CodeGenBuilder, named_tensors};
+use cloister_package::{
+    LoadedPackage, MAX_SHARD_BYTES, WeightType, Weights, fs, testing, writer::KeptTensor, writer::build_package,
+};
+use std::path::Path;
 
 fn values(data: &TensorData) -> Vec<f32> {
     data.iter::<f32>().collect()
+}
+
+/// With the weights as tensors that can be looked at.
+fn trainable(folder: &Path) -> LoadedPackage<CodeGen> {
+    fs::read_package_as::<CodeGenBuilder>(folder, Device::default(), |_, _| ()).unwrap()
 }
 
 #[test]
@@ -16,7 +24,7 @@ fn a_package_on_disk_gives_its_model_back() {
     let tensors = testing::tensors(&config, 1);
     let mut manifest = testing::manifest(config);
     let written = fs::write_package(folder.path(), manifest.clone(), &tensors, testing::tokenizer_json()).unwrap();
-    let loaded = fs::read_package(folder.path(), Device::default()).unwrap();
+    let loaded = trainable(folder.path());
     assert_eq!(loaded.manifest, written);
     assert_eq!(loaded.tokenizer, testing::tokenizer_json());
     for ((name, expected), (read_name, read)) in tensors.iter().zip(named_tensors(&loaded.model)) {
@@ -27,7 +35,7 @@ fn a_package_on_disk_gives_its_model_back() {
     // In half precision the matrices are the nearest half floats, the vectors are as they were.
     manifest.weights.dtype = WeightType::F16;
     fs::write_package(folder.path(), manifest, &tensors, testing::tokenizer_json()).unwrap();
-    let loaded = fs::read_package(folder.path(), Device::default()).unwrap();
+    let loaded = trainable(folder.path());
     for ((name, expected), (_, read)) in tensors.iter().zip(named_tensors(&loaded.model)) {
         let exact = expected.shape().num_dims() == 1;
         for (a, b) in values(expected).iter().zip(values(&read)) {
@@ -49,7 +57,7 @@ fn quantised_matrices_come_back_as_they_were_rounded() {
         let folder = tempfile::tempdir().unwrap();
         let written = fs::write_package(folder.path(), manifest, &tensors, testing::tokenizer_json()).unwrap();
         assert_eq!(written.weights.shards.len(), shards, "{bits:?}");
-        let loaded = fs::read_package(folder.path(), Device::default()).unwrap();
+        let loaded = trainable(folder.path());
         assert_eq!(loaded.manifest, written);
         for ((name, expected), (_, read)) in tensors.iter().zip(named_tensors(&loaded.model)) {
             let expected = match expected.shape().to_vec()[..] {
@@ -73,8 +81,10 @@ fn tensors_larger_than_a_shard_are_cut_and_joined() {
     assert_eq!(written.weights.shards.len(), 4);
     assert!(written.weights.shards.iter().all(|shard| shard.bytes <= MAX_SHARD_BYTES));
     let mut steps = Vec::new();
-    let loaded =
-        fs::read_package_with(folder.path(), Device::default(), |done, total| steps.push((done, total))).unwrap();
+    let loaded = fs::read_package_as::<CodeGenBuilder>(folder.path(), Device::default(), |done, total| {
+        steps.push((done, total))
+    })
+    .unwrap();
     for ((name, expected), (_, read)) in tensors.iter().zip(named_tensors(&loaded.model)) {
         assert_eq!(values(expected), values(&read), "{name}");
     }
@@ -159,7 +169,7 @@ fn a_manifest_on_disk_can_be_completed_later() {
     let tensors = testing::tensors(&config, 1);
     fs::write_package(folder.path(), testing::manifest(config), &tensors, testing::tokenizer_json()).unwrap();
     fs::update_manifest(folder.path(), |manifest| manifest.threshold = 0.75).unwrap();
-    let loaded = fs::read_package(folder.path(), Device::default()).unwrap();
+    let loaded = trainable(folder.path());
     assert_eq!(loaded.manifest.threshold, 0.75);
     assert!(fs::update_manifest(folder.path(), |manifest| manifest.threshold = f64::NAN).is_err());
     assert_eq!(fs::read_manifest(folder.path()).unwrap(), loaded.manifest);

@@ -1,7 +1,10 @@
 //! Reads what `make_fixtures.py` writes.
 
 use burn::tensor::{DType, Device, TensorData};
-use cloister_model::{CodeGen, CodeGenBuilder, CodeGenConfig, ModelError, import::hugging_face};
+use cloister_model::quant::{Along, Bits, Quantized};
+use cloister_model::{
+    CodeGen, CodeGenBuilder, CodeGenConfig, Inference, InferenceBuilder, ModelBuilder, ModelError, import::hugging_face,
+};
 use safetensors::{Dtype, SafeTensors};
 
 /// A fixture that cannot be read or run.
@@ -73,10 +76,36 @@ impl Fixture {
     /// # Errors
     /// [`ParityError`] from reading or importing.
     pub fn model(&self, device: &Device) -> Result<CodeGen, ParityError> {
-        let mut builder = CodeGenBuilder::new(self.config.clone(), device.clone())?;
+        self.build::<CodeGenBuilder>(None, device)
+    }
+
+    /// The model as it is asked, its matrices in so few bits.
+    ///
+    /// # Errors
+    /// [`ParityError`] from reading or importing.
+    pub fn inference(&self, bits: Option<Bits>, device: &Device) -> Result<Inference, ParityError> {
+        self.build::<InferenceBuilder>(bits, device)
+    }
+
+    /// The model with matrices that were rounded to so few bits, and widened again.
+    ///
+    /// # Errors
+    /// [`ParityError`] from reading or importing.
+    pub fn rounded(&self, bits: Bits, device: &Device) -> Result<CodeGen, ParityError> {
+        self.build::<CodeGenBuilder>(Some(bits), device)
+    }
+
+    fn build<B: ModelBuilder>(&self, bits: Option<Bits>, device: &Device) -> Result<B::Model, ParityError> {
+        let mut builder = B::new(self.config.clone(), device.clone())?;
         for (name, data) in self.weights()? {
-            if let Some((name, data)) = hugging_face::convert(&self.config, &name, data)? {
-                builder.insert(&name, data)?;
+            let Some((name, data)) = hugging_face::convert(&self.config, &name, data)? else { continue };
+            match (bits, data.shape().as_slice()) {
+                (Some(bits), &[rows, columns]) => {
+                    let values: Vec<f32> = data.iter::<f32>().collect();
+                    let matrix = Quantized::new(bits, Along::of(&name), &values, [rows, columns]);
+                    builder.insert_quantized(&name, matrix)?;
+                }
+                _ => builder.insert(&name, data)?,
             }
         }
         Ok(builder.build()?)

@@ -8,5 +8,5 @@ mod fixture;
 #[cfg(target_arch = "wasm32")]
 mod web;
 
-pub use compare::{cached_delta, plain_delta};
+pub use compare::{cached_delta, packed_delta, plain_delta};
 pub use fixture::{Case, Fixture, ParityError};

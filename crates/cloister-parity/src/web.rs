@@ -1,7 +1,8 @@
 //! The comparison for the browser's tests.
 
-use crate::{Fixture, ParityError, cached_delta, plain_delta};
+use crate::{Fixture, ParityError, cached_delta, packed_delta, plain_delta};
 use burn::tensor::Device;
+use cloister_model::quant::Bits;
 // Linked for its backends.
 use cloister_wasm as _;
 use wasm_bindgen::JsError;
@@ -30,6 +31,22 @@ impl Parity {
         Ok(self.worst(fixture).await?)
     }
 
+    /// As [`Self::delta`] for the kernels of packed matrices, in 8 and 4 bits: against the CPU's plain arithmetic.
+    #[wasm_bindgen(js_name = packedDelta)]
+    pub async fn packed_delta(&self, fixture: Vec<u8>, bits: u8) -> Result<f32, JsError> {
+        let bits = match bits {
+            8 => Bits::Eight,
+            4 => Bits::Four,
+            _ => return Err(JsError::new("matrices are packed in 8 or 4 bits")),
+        };
+        let fixture = Fixture::from_bytes(fixture)?;
+        let mut worst = 0f32;
+        for case in fixture.cases()?.iter().filter(|case| case.padding == [0]) {
+            worst = worst.max(packed_delta(&fixture, bits, case, &self.device).await?);
+        }
+        Ok(worst)
+    }
+
     /// Token ids of a text.
     pub fn encode(&self, tokenizer: &[u8], text: &str) -> Result<Vec<u32>, JsError> {
         Ok(cloister_engine::Tokenizer::from_bytes(tokenizer)?.encode(text)?.ids)
@@ -44,12 +61,12 @@ impl Parity {
 impl Parity {
     async fn worst(&self, fixture: Vec<u8>) -> Result<f32, ParityError> {
         let fixture = Fixture::from_bytes(fixture)?;
-        let model = fixture.model(&self.device)?;
+        let (model, asked) = (fixture.model(&self.device)?, fixture.inference(None, &self.device)?);
         let mut worst = 0f32;
         for case in fixture.cases()? {
             worst = worst.max(plain_delta(&model, &case, &self.device).await?);
             if case.padding == [0] {
-                worst = worst.max(cached_delta(&model, &case, &self.device).await?);
+                worst = worst.max(cached_delta(&asked, &case).await?);
             }
         }
         Ok(worst)

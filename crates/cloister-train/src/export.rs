@@ -84,7 +84,7 @@ pub fn run(
     let tensors = named_tensors(model);
     let mut package = build_package(manifest, &tensors, tokenizer.to_vec())?;
     // Calibration and pinned logits are those of the weights as they are stored, rounded to 8 bits.
-    let mut loader = PackageLoader::new(package.manifest.to_json()?.as_bytes(), device.clone())?;
+    let mut loader = PackageLoader::<CodeGenBuilder>::new(package.manifest.to_json()?.as_bytes(), device.clone())?;
     for (index, (_, bytes)) in package.files.iter().enumerate() {
         loader.accept(index, bytes)?;
     }

@@ -29,7 +29,6 @@ enum State {
 pub struct Engine {
     state: RefCell<State>,
     cancelled: Rc<Cell<bool>>,
-    device: Device,
     backend: Backend,
     adapter: String,
 }
@@ -55,11 +54,11 @@ impl Engine {
                 return Err(EdgeError::new("backend", format!("`{other}` is not a backend; use webgpu or cpu")).into());
             }
         };
-        let loader = PackageLoader::new(&manifest, device.clone())
-            .map_err(|error| EdgeError::new(error.kind(), error.to_string()))?;
+        let loader =
+            PackageLoader::new(&manifest, device).map_err(|error| EdgeError::new(error.kind(), error.to_string()))?;
         observer.progress(step(Stage::Device, 1, 1, "The device is ready"));
         let state = RefCell::new(State::Loading(Box::new(loader)));
-        Ok(Self { state, cancelled: Rc::default(), device, backend, adapter })
+        Ok(Self { state, cancelled: Rc::default(), backend, adapter })
     }
 
     /// The files to bring, in the order of their indices.
@@ -90,8 +89,7 @@ impl Engine {
         let mut observer = JsObserver::new(on_progress, Rc::default());
         let package = loader.finish().map_err(|error| EdgeError::new(error.kind(), error.to_string()))?;
         let fail = |error| EdgeError::of_engine(&error, self.backend);
-        let mut engine = cloister_engine::Engine::new(package, self.device.clone(), self.backend, self.adapter.clone())
-            .map_err(fail)?;
+        let mut engine = cloister_engine::Engine::new(package, self.backend, self.adapter.clone()).map_err(fail)?;
         observer.progress(step(Stage::SelfTest, 0, 1, "Comparing the device with known logits"));
         macrotask().await;
         engine.self_test().await.map_err(fail)?;

@@ -20,7 +20,7 @@ impl Place {
         let tensors = testing::tensors(&config, 5);
         fs::write_package(&place.package(), testing::manifest(config), &tensors, testing::tokenizer_json()).unwrap();
         let package = fs::read_package(&place.package(), Device::flex()).unwrap();
-        let engine = Engine::new(package, Device::flex(), Backend::Cpu, "test").unwrap();
+        let engine = Engine::new(package, Backend::Cpu, "test").unwrap();
         let pinned = engine.pin_self_test("def f(x):\n    return x\n", Tolerance { cpu: 1e-3, webgpu: 1e-2 });
         let pinned = pollster::block_on(pinned).unwrap();
         fs::update_manifest(&place.package(), |manifest| manifest.self_test = pinned).unwrap();

@@ -1,11 +1,7 @@
 //! One block, in the parallel form of GPT-J.
 
 use super::{
-    activation::gelu_new,
-    attention::{CausalSelfAttention, KvCache},
-    layer_norm::LayerNorm,
-    linear::Linear,
-    rotary::Positions,
+    activation::gelu_new, attention::CausalSelfAttention, layer_norm::LayerNorm, linear::Linear, rotary::Positions,
 };
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -24,10 +20,10 @@ pub struct Block {
 }
 
 impl Block {
-    /// `[batch, len, d]` to `[batch, len, d]`; `cache` is a cache and this block's place in it.
-    pub fn forward(&self, x: Tensor<3>, positions: &Positions, cache: Option<(&mut KvCache, usize)>) -> Tensor<3> {
+    /// `[batch, len, d]` to `[batch, len, d]`.
+    pub fn forward(&self, x: Tensor<3>, positions: &Positions) -> Tensor<3> {
         let h = self.ln_1.forward(x.clone());
-        let attended = self.attn.forward(h.clone(), positions, cache);
+        let attended = self.attn.forward(h.clone(), positions);
         let fed = self.fc_out.forward(gelu_new(self.fc_in.forward(h)));
         x + attended + fed
     }

@@ -1,11 +1,7 @@
 //! The whole model.
 
 use super::{
-    attention::{CausalSelfAttention, KvCache},
-    block::Block,
-    layer_norm::LayerNorm,
-    line_pointer::LinePointer,
-    linear::Linear,
+    attention::CausalSelfAttention, block::Block, layer_norm::LayerNorm, line_pointer::LinePointer, linear::Linear,
     rotary::Positions,
 };
 use crate::{CodeGenConfig, ModelError};
@@ -15,7 +11,7 @@ use burn::tensor::{
     module::{embedding, linear},
 };
 
-/// CodeGen: embedding, parallel blocks, final norm and an untied language-model head with bias.
+/// CodeGen as it is trained: embedding, parallel blocks, final norm and an untied language-model head with bias.
 #[derive(Module, Debug)]
 pub struct CodeGen {
     /// Token embedding, `[vocab, d]`. Not scaled, and there are no learned positions.
@@ -89,50 +85,17 @@ impl CodeGen {
         &self.config
     }
 
-    /// Final hidden states of a sequence, without a cache: the path of training.
+    /// Final hidden states of sequences, without a cache.
     ///
     /// # Shapes
     /// - ids: `[batch, len]`, positions for `len` tokens
     /// - output: `[batch, len, d]`, after the final norm
     pub fn forward(&self, ids: Tensor<2, Int>, positions: &Positions) -> Tensor<3> {
-        self.run(ids, positions, None)
-    }
-
-    /// Reads `ids` `[batch, len]` behind what the cache holds, extends the cache and returns the final hidden states of
-    /// the new tokens, `[batch, len, d]`.
-    ///
-    /// # Errors
-    /// [`ModelError::ContextOverflow`] where cached and new tokens exceed the context.
-    pub fn prefill(&self, ids: Tensor<2, Int>, cache: &mut KvCache) -> Result<Tensor<3>, ModelError> {
-        let positions = Positions::causal(&self.config, cache.len(), ids.dims()[1], &ids.device())?;
-        let hidden = self.run(ids, &positions, Some(cache));
-        cache.advance(positions.len());
-        Ok(hidden)
-    }
-
-    /// Reads the nodes of a tree of continuations behind what the cache holds, all at once, and returns their final hidden
-    /// states, `[1, nodes, d]`. `ids` is `[1, nodes]`; `parents` names for each the node that it follows, or none where it
-    /// follows the cached tokens. The cache stays as it is.
-    ///
-    /// # Errors
-    /// As [`Positions::tree`].
-    pub fn continuations(
-        &self,
-        ids: Tensor<2, Int>,
-        parents: &[Option<usize>],
-        cache: &KvCache,
-    ) -> Result<Tensor<3>, ModelError> {
-        let positions = Positions::tree(&self.config, cache.len(), parents, &ids.device())?;
-        Ok(self.run(ids, &positions, Some(&mut cache.clone())))
-    }
-
-    /// Reads one more token per row, `ids` `[batch]`, and returns the logits of the next, `[batch, vocab]`.
-    ///
-    /// # Errors
-    /// [`ModelError::ContextOverflow`] where the context is full.
-    pub fn decode(&self, ids: Tensor<1, Int>, cache: &mut KvCache) -> Result<Tensor<2>, ModelError> {
-        let hidden = self.prefill(ids.unsqueeze_dim::<2>(1), cache)?;
-        Ok(self.logits(hidden).squeeze_dim::<2>(1))
+        let mut x = embedding(self.wte.val(), ids);
+        for block in &self.h {
+            x = block.forward(x, positions);
+        }
+        self.ln_f.forward(x)
     }
 
     /// Logits over the whole vocabulary: `[batch, len, d]` to `[batch, len, vocab]`.
@@ -146,10 +109,7 @@ impl CodeGen {
     /// [`ModelError::Config`] where a token is outside the vocabulary.
     pub fn label_head(&self, tokens: &[u32]) -> Result<LabelHead, ModelError> {
         if let Some(token) = tokens.iter().find(|&&t| t as usize >= self.config.vocab_size) {
-            return Err(ModelError::Config(format!(
-                "the answer token {token} is outside the vocabulary of {}",
-                self.config.vocab_size
-            )));
+            return Err(ModelError::outside(*token, &self.config));
         }
         let ids: Vec<i32> = tokens.iter().map(|&t| t as i32).collect();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens.len()]), &self.wte.val().device());
@@ -157,14 +117,6 @@ impl CodeGen {
             weight: self.lm_head.weight.val().select(1, ids.clone()),
             bias: self.lm_head.bias.as_ref().map(|bias| bias.val().select(0, ids)),
         })
-    }
-
-    fn run(&self, ids: Tensor<2, Int>, positions: &Positions, mut cache: Option<&mut KvCache>) -> Tensor<3> {
-        let mut x = embedding(self.wte.val(), ids);
-        for (layer, block) in self.h.iter().enumerate() {
-            x = block.forward(x, positions, cache.as_deref_mut().map(|cache| (cache, layer)));
-        }
-        self.ln_f.forward(x)
     }
 }
 
@@ -178,6 +130,11 @@ pub struct LabelHead {
 }
 
 impl LabelHead {
+    /// From weights `[d, labels]` and biases `[labels]`.
+    pub(crate) fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        Self { weight, bias }
+    }
+
     /// `[rows, d]` to `[rows, labels]`.
     pub fn forward(&self, hidden: Tensor<2>) -> Tensor<2> {
         linear(hidden, self.weight.clone(), self.bias.clone())

@@ -130,6 +130,9 @@ fn self_test(manifest: &Manifest, answers: &AnswerTrie) -> Result<LayerwiseForwa
     )
 }
 
+/// With which every CodeGen ends a text.
+const END_OF_TEXT: &str = "<|endoftext|>";
+
 /// Everything but files and self-test.
 fn manifest(
     config: &cloister_model::CodeGenConfig,
@@ -150,7 +153,12 @@ fn manifest(
         name: options.name.clone(),
         architecture: Architecture::codegen(config.clone()),
         tokenizer: Default::default(),
-        prompt: Prompt { prefix: text(&options.prefix)?, suffix: text(&options.suffix)?, line_evidence: false },
+        prompt: Prompt {
+            prefix: text(&options.prefix)?,
+            suffix: text(&options.suffix)?,
+            line_evidence: false,
+            stop: tokenizer.token_id(END_OF_TEXT).into_iter().collect(),
+        },
         labels,
         calibration: Calibration::default(),
         threshold: 0.5,

@@ -26,6 +26,9 @@ pub enum Command {
     Predict(PredictOptions),
     /// Measure predictions against labelled rows.
     Eval(EvalOptions),
+    /// Let the model say in its own words what it sees in a function. For models that were tuned to answer in words; nothing
+    /// checks what they say.
+    Generate(GenerateCommand),
     /// Make a model package of a CodeGen checkpoint (a folder as Hugging Face's libraries write it).
     Import(ImportCommand),
 }
@@ -141,6 +144,31 @@ pub enum EvalFormat {
     Markdown,
 }
 
+/// `cloister generate`.
+#[derive(Debug, Args)]
+pub struct GenerateCommand {
+    /// The file, or `-` for standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub model: ModelOptions,
+    /// The model is shown the function that holds this line.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub line: u32,
+    /// Tokens at most.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_tokens: usize,
+    /// 0 takes the likeliest token each time; above it tokens are drawn, the more freely the higher it is.
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    pub temperature: f64,
+    /// Draw from the likeliest tokens that together have this probability, 0 to 1.
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = probability)]
+    pub top_p: f64,
+    /// Of what is drawn: the same seed gives the same words.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
 /// `cloister import`.
 #[derive(Debug, Args)]
 pub struct ImportCommand {
@@ -182,6 +210,13 @@ fn probability(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "give a number from 0 to 1, such as 0.5".to_string())
 }
 
+fn temperature(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite() && *value >= 0.0)
+        .ok_or_else(|| "give a number from 0 on, such as 0.8".to_string())
+}
+
 /// `CWE-89`, `cwe-089` or `89`, as the catalogue writes it.
 fn cwe(text: &str) -> Result<String, String> {
     let digits = text.get(..4).filter(|start| start.eq_ignore_ascii_case("cwe-")).map_or(text, |_| &text[4..]);
@@ -206,6 +241,7 @@ mod tests {
         }
         assert!(cwe("sql").is_err() && cwe("").is_err() && cwe("é9é").is_err());
         assert!(probability("0.5").is_ok());
+        assert!(temperature("0.8").is_ok() && temperature("-1").is_err() && temperature("inf").is_err());
         assert!(probability("1.5").is_err() && probability("NaN").is_err() && probability("x").is_err());
     }
 }

@@ -39,6 +39,11 @@ pub enum CliError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A model that has no words of its own.
+    #[error(
+        "{0} does not answer in words; give a package of a model that was tuned to, as `cloister import` makes them"
+    )]
+    Speechless(String),
     /// A GPU was asked for and there is none that can be used.
     #[error("the GPU cannot be used: {0}; use --device cpu")]
     NoGpu(String),

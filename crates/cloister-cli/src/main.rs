@@ -6,6 +6,7 @@ mod args;
 mod device;
 mod error;
 mod eval;
+mod generate;
 mod import;
 mod input;
 mod output;
@@ -48,6 +49,7 @@ fn run(command: &Command) -> Result<Outcome, CliError> {
         Command::Scan(options) => scan::run(options),
         Command::Predict(options) => predict::run(options),
         Command::Eval(options) => eval::run(options),
+        Command::Generate(options) => generate::run(options),
         Command::Import(options) => import::run(options),
     }
 }

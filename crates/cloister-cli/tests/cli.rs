@@ -300,4 +300,21 @@ fn a_checkpoint_becomes_a_package_that_can_be_asked() {
         assert_eq!(found.status.code(), Some(1), "{}", stderr(&found));
         assert_eq!(json(&found)["runs"][0]["results"].as_array().unwrap().len(), 4);
     }
+    // Its own words, once the package says with which token they end.
+    let generate = |arguments: &[&str]| {
+        run_in(&folder, &[&["generate", "app.py", "--package", "made", "--device", "cpu"], arguments].concat(), "")
+    };
+    let output = generate(&[]);
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("in words"), "{}", stderr(&output));
+    let manifest = place.path("made/model.json");
+    let mut made: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&manifest).unwrap()).unwrap();
+    made["prompt"]["stop"] = json!([0]);
+    std::fs::write(&manifest, made.to_string()).unwrap();
+    let drawn = ["--max-tokens", "20", "--temperature", "1", "--top-p", "0.9", "--seed", "7"];
+    let output = generate(&drawn);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("nothing checks them"), "{}", stderr(&output));
+    assert!(output.stdout.len() > 20);
+    assert_eq!(generate(&drawn).stdout, output.stdout);
+    assert_eq!(generate(&["--temperature", "-1"]).status.code(), Some(2));
 }

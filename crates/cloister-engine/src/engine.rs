@@ -52,6 +52,8 @@ pub struct Info {
     pub default_threshold: f64,
     /// The CWE ids that can be reported.
     pub labels: Vec<String>,
+    /// Whether the model answers in words, and so can be asked for its own ([`Engine::generate`]).
+    pub speaks: bool,
     /// What users of the model must know.
     pub card: ModelCard,
 }
@@ -194,6 +196,7 @@ impl Engine {
             tokens_per_second: self.speed.tokens_per_second(),
             default_threshold: self.manifest.threshold,
             labels: labels.filter(|label| label != NONE_LABEL).collect(),
+            speaks: self.manifest.prompt.speaks(),
             card: ModelCard {
                 name: self.manifest.name.clone(),
                 trained_on: self.manifest.card.trained_on.clone(),

@@ -19,6 +19,9 @@ pub enum EngineError {
     /// Tokenizer and manifest do not belong together.
     #[error("the package contradicts itself: {0}; build or fetch it again")]
     Inconsistent(String),
+    /// There is nothing to show the model.
+    #[error("the file holds no code; give one with a function or a statement")]
+    NoCode,
     /// The device failed.
     #[error("the device failed while computing ({0}); try again, or choose the CPU")]
     Device(String),
@@ -42,6 +45,7 @@ impl EngineError {
             Self::Model(_) => "model",
             Self::Tokenizer(_) => "tokenizer",
             Self::Inconsistent(_) => "inconsistent-package",
+            Self::NoCode => "no-code",
             Self::Device(_) => "device",
             Self::SelfTest { .. } => "self-test",
         }

@@ -38,6 +38,11 @@ pub trait Observer {
         let _ = progress;
     }
 
+    /// Told a piece of what the model says, when it speaks freely.
+    fn words(&mut self, piece: &str) {
+        let _ = piece;
+    }
+
     /// Asked between steps: `true` ends the run with what was done so far.
     fn cancelled(&self) -> bool {
         false

@@ -22,6 +22,14 @@ pub struct Scorer {
     evidence: Option<usize>,
 }
 
+/// A prompt that was read.
+pub(crate) struct Reading {
+    /// The final hidden states of the tokens behind the prefix, `[1, len, d]`.
+    pub(crate) hidden: Tensor<3>,
+    /// Holds the whole prompt.
+    pub(crate) cache: KvCache,
+}
+
 /// What the model says of one prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawScore {
@@ -68,18 +76,13 @@ impl Scorer {
     /// fails or gives values that are not finite, [`EngineError::Inconsistent`] where the prompt does not begin with
     /// the prefix or a line ends in it.
     pub async fn score(&self, ids: &[u32], line_ends: &[usize]) -> Result<RawScore, EngineError> {
-        let after = ids.strip_prefix(&self.prefix_ids[..]).filter(|after| !after.is_empty());
-        let Some(after) = after else {
-            return Err(EngineError::Inconsistent(
-                "a prompt does not begin with the prefix, or is nothing else".into(),
-            ));
-        };
+        let after = self.behind_the_prefix(ids)?;
         let places =
             line_ends.iter().map(|end| end.checked_sub(self.prefix_ids.len()).filter(|&end| end < after.len()));
         let Some(places) = places.map(|place| place.map(|place| place as i32)).collect::<Option<Vec<i32>>>() else {
             return Err(EngineError::Inconsistent("a line ends outside the code".into()));
         };
-        let (hidden, cache) = self.prefill(after).await?;
+        let Reading { hidden, cache } = self.prefill(after).await?;
         let [_, length, width] = hidden.dims();
         let last = hidden.clone().narrow(1, length - 1, 1).reshape([1, width]);
         let inner = self.answers.inner();
@@ -114,8 +117,22 @@ impl Scorer {
         Ok(RawScore { logits, lines: softmax(lines) })
     }
 
-    /// The final hidden states of the tokens behind the prefix, `[1, len, d]`, and the cache that holds them.
-    async fn prefill(&self, tokens: &[u32]) -> Result<(Tensor<3>, KvCache), EngineError> {
+    /// Reads a prompt, and keeps what is needed to go on behind it.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub(crate) async fn read_prompt(&self, ids: &[u32]) -> Result<Reading, EngineError> {
+        self.prefill(self.behind_the_prefix(ids)?).await
+    }
+
+    fn behind_the_prefix<'a>(&self, ids: &'a [u32]) -> Result<&'a [u32], EngineError> {
+        let after = ids.strip_prefix(&self.prefix_ids[..]).filter(|after| !after.is_empty());
+        after.ok_or_else(|| {
+            EngineError::Inconsistent("a prompt does not begin with the prefix, or is nothing else".into())
+        })
+    }
+
+    async fn prefill(&self, tokens: &[u32]) -> Result<Reading, EngineError> {
         let mut cache = self.prefix.clone();
         let mut chunks = tokens.chunks(CHUNK).peekable();
         let mut parts = Vec::new();
@@ -127,18 +144,18 @@ impl Scorer {
             parts.push(hidden);
         }
         let hidden = if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 1) };
-        Ok((hidden, cache))
+        Ok(Reading { hidden, cache })
     }
 }
 
 /// Waits for the device. Browsers have no other way of reading.
-async fn read(tensor: Tensor<2>) -> Result<Vec<f32>, EngineError> {
+pub(crate) async fn read(tensor: Tensor<2>) -> Result<Vec<f32>, EngineError> {
     let data = tensor.into_data_async().await.map_err(|error| EngineError::Device(error.to_string()))?;
     finite(data.iter::<f32>().collect())
 }
 
 /// Values that can be reckoned with.
-fn finite(values: Vec<f32>) -> Result<Vec<f32>, EngineError> {
+pub(crate) fn finite(values: Vec<f32>) -> Result<Vec<f32>, EngineError> {
     if values.iter().any(|value| !value.is_finite()) {
         return Err(EngineError::Device("it gave values that are not finite".into()));
     }

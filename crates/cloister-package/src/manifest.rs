@@ -97,6 +97,16 @@ pub struct Prompt {
     /// that were trained for it; absent means no.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub line_evidence: bool,
+    /// The tokens with which the model ends what it says, where it was trained to answer in words; absent where it was not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<u32>,
+}
+
+impl Prompt {
+    /// Whether the model answers in words.
+    pub fn speaks(&self) -> bool {
+        !self.stop.is_empty()
+    }
 }
 
 /// One answer that the model can give.

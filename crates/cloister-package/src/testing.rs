@@ -65,7 +65,7 @@ pub fn manifest(config: CodeGenConfig) -> Manifest {
         name: "Tiny random model".into(),
         architecture: Architecture::codegen(config),
         tokenizer: FileEntry::default(),
-        prompt: Prompt { prefix: token("<|code|>"), suffix: token("<|answer|>"), line_evidence: false },
+        prompt: Prompt { prefix: token("<|code|>"), suffix: token("<|answer|>"), ..Prompt::default() },
         labels: LABELS.map(label).into(),
         calibration: Calibration::default(),
         threshold: 0.5,

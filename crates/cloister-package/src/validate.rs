@@ -115,6 +115,10 @@ impl Manifest {
                 format!("takes {fixed} tokens of a context of {context} and leaves too few for code"),
             );
         }
+        let vocabulary = self.architecture.config.vocab_size;
+        if let Some(token) = self.prompt.stop.iter().find(|token| **token as usize >= vocabulary) {
+            return fail("prompt.stop", format!("names the token {token} where the model knows {vocabulary}"));
+        }
         Ok(())
     }
 

@@ -131,6 +131,7 @@ fn a_field_that_does_not_fit() {
         ("/labels", json!([]), "labels"),
         ("/prompt/prefix/tokens", json!([-1]), "content"),
         ("/prompt/prefix/tokens", json!(vec![1; 200]), "prompt"),
+        ("/prompt/stop", json!([288]), "prompt.stop"),
         ("/selfTest/tokens", json!([]), "selfTest.tokens"),
         ("/selfTest/tokens", json!(vec![1; 129]), "selfTest.tokens"),
         ("/selfTest/logits", json!([0.0]), "selfTest.logits"),

@@ -60,6 +60,7 @@ pub fn run(
             prefix: text(&recipe.prompt.prefix)?,
             suffix: text(&recipe.prompt.suffix)?,
             line_evidence: true,
+            stop: Vec::new(),
         },
         labels: labels
             .into_iter()

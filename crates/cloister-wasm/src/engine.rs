@@ -5,7 +5,7 @@ use crate::convert::{from_js, to_js};
 use crate::error::EdgeError;
 use crate::observer::{JsObserver, macrotask};
 use burn::tensor::Device;
-use cloister_engine::{AnalyzeOptions, Backend, Observer, Progress, SourceFile, Stage};
+use cloister_engine::{AnalyzeOptions, Backend, GenerateOptions, Observer, Progress, SourceFile, Stage};
 use cloister_package::{FileEntry, PackageLoader};
 use cloister_report::{Format, ModelInfo};
 use js_sys::Function;
@@ -118,7 +118,32 @@ impl Engine {
         Ok(to_js(&analysis)?)
     }
 
-    /// Ends the running `analyze` soon; what it has by then is its answer.
+    /// Shows the model the unit that holds a line (counted from 1) of a file, and lets it speak; `on_words` takes each piece.
+    pub async fn generate(
+        &self,
+        file: JsValue,
+        line: u32,
+        options: JsValue,
+        on_words: Function,
+    ) -> Result<JsValue, JsValue> {
+        let file: SourceFile = from_js(file, "the file")?;
+        let options: GenerateOptions = from_js(options, "the options")?;
+        let mut engine = match self.state.replace(State::Busy) {
+            State::Ready(engine) => engine,
+            other => {
+                self.state.replace(other);
+                return Err(not_now("generate").into());
+            }
+        };
+        self.cancelled.set(false);
+        let mut observer = JsObserver::new(Function::default(), Rc::clone(&self.cancelled)).with_words(on_words);
+        let result = engine.generate(&file, line, &options, &mut observer).await;
+        self.state.replace(State::Ready(engine));
+        let generated = result.map_err(|error| EdgeError::of_engine(&error, self.backend))?;
+        Ok(to_js(&generated)?)
+    }
+
+    /// Ends the running `analyze` or `generate` soon; what it has by then is its answer.
     pub fn cancel(&self) {
         self.cancelled.set(true);
     }

@@ -14,13 +14,21 @@ use web_sys::WorkerGlobalScope;
 /// Tells a JavaScript function, and asks a flag whether to stop.
 pub struct JsObserver {
     callback: Function,
+    words: Option<Function>,
     cancelled: Rc<Cell<bool>>,
 }
 
 impl JsObserver {
     /// An observer for one run.
     pub fn new(callback: Function, cancelled: Rc<Cell<bool>>) -> Self {
-        Self { callback, cancelled }
+        Self { callback, words: None, cancelled }
+    }
+
+    /// Tells what the model says to this function.
+    #[must_use]
+    pub fn with_words(mut self, words: Function) -> Self {
+        self.words = Some(words);
+        self
     }
 }
 
@@ -29,6 +37,12 @@ impl Observer for JsObserver {
         if let Ok(value) = to_js(&progress) {
             // A page whose callback throws loses its progress and nothing else.
             let _ = self.callback.call1(&JsValue::NULL, &value);
+        }
+    }
+
+    fn words(&mut self, piece: &str) {
+        if let Some(words) = &self.words {
+            let _ = words.call1(&JsValue::NULL, &JsValue::from_str(piece));
         }
     }
 

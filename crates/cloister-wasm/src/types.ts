@@ -135,6 +135,8 @@ export interface Info {
   defaultThreshold: number;
   /** The CWE ids the model can report. */
   labels: string[];
+  /** Whether the model answers in words, and so can be asked for its own. */
+  speaks: boolean;
   card: ModelCard;
 }
 
@@ -150,6 +152,25 @@ export interface AnalyzeOptions {
   threshold: number | null;
   /** Report only these CWE ids; null for all. */
   cwes: string[] | null;
+}
+
+export interface GenerateOptions {
+  /** Tokens at most. */
+  maxTokens: number;
+  /** 0 takes the likeliest token each time. */
+  temperature: number;
+  /** Draws from the likeliest tokens that together have this probability, 0 to 1. */
+  topP: number;
+  seed: number;
+}
+
+/** What the model said when nothing held it to its answers. */
+export interface Generated {
+  text: string;
+  tokens: number;
+  end: "stop" | "length" | "cancelled";
+  /** Name of the unit that it was shown. */
+  unit: string;
 }
 
 export interface SourceFile {
@@ -191,7 +212,18 @@ export declare class Engine {
     onProgress: (progress: Progress) => void,
   ): Promise<Analysis>;
 
-  /** The running `analyze` resolves soon, with `cancelled: true`. */
+  /**
+   * Shows the model the unit that holds a line (1-based) of a file, and lets it speak; `onWords` takes each piece.
+   * Nothing checks these words.
+   */
+  generate(
+    file: SourceFile,
+    line: number,
+    options: GenerateOptions,
+    onWords: (piece: string) => void,
+  ): Promise<Generated>;
+
+  /** The running `analyze` or `generate` resolves soon: an analysis with `cancelled: true`. */
   cancel(): void;
 
   info(): Info;

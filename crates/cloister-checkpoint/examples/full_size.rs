@@ -5,9 +5,9 @@
 //! Prints one line of JSON: seconds and peak memory of the import, the package's size, the largest difference of a logit,
 //! how often the likeliest token is the same, and how alike 26 tokens are ranked (Kendall's tau, the mean over positions).
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Device;
 use cloister_checkpoint::{import::import, study_options};
-use cloister_model::{Positions, quant::Bits};
+use cloister_model::{KvCache, quant::Bits};
 use cloister_package::{WeightType, Weights, fs::read_package, testing};
 use safetensors::SafeTensors;
 use serde_json::json;

@@ -8,7 +8,7 @@ use crate::recipe::Recipe;
 use crate::score::{Verdict, score};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cloister_model::quant::Bits;
-use cloister_model::{CodeGen, Positions, named_tensors};
+use cloister_model::{CodeGen, CodeGenBuilder, Positions, named_tensors};
 use cloister_package::{
     Architecture, Calibration, Card, Label, Manifest, PackageLoader, Prompt, SelfTest, TokenText, Training, Weights,
     fs::write_package, writer::build_package,

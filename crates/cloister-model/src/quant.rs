@@ -140,6 +140,11 @@ impl Quantized {
     }
 }
 
+/// The two elements of a byte of half bytes, the even one first, before they are scaled.
+pub(crate) fn nibbles(byte: u8) -> [f32; 2] {
+    [f32::from((byte & 15) as i8 - 8), f32::from((byte >> 4) as i8 - 8)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

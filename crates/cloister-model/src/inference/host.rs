@@ -3,7 +3,7 @@
 //! Both have a row or column for every token of the vocabulary, of which a pass needs a few: so a few are looked up, and no
 //! device has to take a buffer of their size (CodeGen's are 210 MB in f32, where WebGPU promises 128 MB).
 
-use crate::quant::{Along, BLOCK, Bits, Quantized};
+use crate::quant::{Along, BLOCK, Bits, Quantized, nibbles};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -105,10 +105,12 @@ fn whole_numbers(bits: Bits, bytes: &[u8], out: &mut [f32]) {
     match bits {
         Bits::Eight => out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = f32::from(*byte as i8)),
         Bits::Four => {
-            for (out, byte) in out.chunks_mut(2).zip(bytes) {
-                for (i, out) in out.iter_mut().enumerate() {
-                    *out = f32::from((byte >> (4 * i) & 15) as i8 - 8);
-                }
+            let (pairs, last) = out.as_chunks_mut::<2>();
+            for (pair, byte) in pairs.iter_mut().zip(bytes) {
+                *pair = nibbles(*byte);
+            }
+            if let ([last], Some(byte)) = (last, bytes.last()) {
+                [*last, _] = nibbles(*byte);
             }
         }
     }

@@ -6,7 +6,7 @@
 //! side by side, so that the compiler makes SIMD of them (AVX, NEON, SIMD128).
 
 use super::PackedMatmul;
-use crate::quant::{BLOCK, Bits};
+use crate::quant::{BLOCK, Bits, nibbles};
 use burn::backend::Flex;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -128,9 +128,4 @@ impl Packed<'_> {
             }
         }
     }
-}
-
-/// The two elements of a byte, the even one first.
-fn nibbles(byte: u8) -> [f32; 2] {
-    [f32::from((byte & 15) as i8 - 8), f32::from((byte >> 4) as i8 - 8)]
 }

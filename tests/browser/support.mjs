@@ -46,9 +46,9 @@ export async function launch() {
 
 /**
  * A page in a fresh profile. `settings` are stored before it loads; `device` is the backend under test unless
- * they say otherwise. Errors and refusals of the policy gather in `page.faults`.
+ * they say otherwise; `manifest` changes the model's manifest on its way. Errors and refusals of the policy gather in `page.faults`.
  */
-export async function open(browser, { settings = {}, waitReady = true, ...contextOptions } = {}) {
+export async function open(browser, { settings = {}, waitReady = true, manifest, ...contextOptions } = {}) {
   const context = await browser.newContext({ acceptDownloads: true, ...contextOptions });
   const stored = JSON.stringify({ device: BACKEND, ...settings });
   await context.addInitScript((value) => {
@@ -61,6 +61,12 @@ export async function open(browser, { settings = {}, waitReady = true, ...contex
   const page = await context.newPage();
   page.faults = [];
   page.on("pageerror", (error) => page.faults.push(String(error)));
+  if (manifest) {
+    await page.route("**/model/model.json", async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: manifest(await response.json()) });
+    });
+  }
   await page.goto(siteUrl());
   if (waitReady) await ready(page);
   return page;

@@ -1,5 +1,6 @@
 // Puts the page together. Each part does one thing and knows the others by what is passed to it here.
 
+import type { SourceFile } from "../../crates/cloister-wasm/src/types.ts";
 import { AnalysisSession } from "./analysis/session.ts";
 import { wireCard } from "./dialogs/card.ts";
 import { wireDialog } from "./dialogs/dialog.ts";
@@ -12,6 +13,7 @@ import { acceptDrops } from "./files/drop.ts";
 import { openFiles, type PickedFile } from "./files/open.ts";
 import { Tabs } from "./files/tabs.ts";
 import { FindingsView } from "./findings/view.ts";
+import type { Ask } from "./findings/words.ts";
 import { SAMPLES, sampleNamed } from "./samples/index.ts";
 import { CweFilter } from "./settings/cwe-filter.ts";
 import { SettingsPanel } from "./settings/panel.ts";
@@ -42,6 +44,7 @@ const pane = new EditorPane(documents, settings, theme, session, (message) => an
 new FindingsView(session, {
   jump: (finding) => pane.reveal(finding),
   showNotice: ({ file, range }) => range && pane.revealRange(file, range),
+  speaker: ({ files }) => (host.state.phase === "ready" && host.state.info.speaks ? speaker(files) : null),
 });
 new EngineBar(host, session, announcer, start);
 const filter = new CweFilter(settings);
@@ -73,6 +76,20 @@ session.finished.on(({ analysis, files }) => {
 
 start();
 session.request(0);
+
+/** Lets the model speak about the very texts that were analysed. */
+function speaker(files: readonly SourceFile[]): Ask {
+  return {
+    start: (finding, onWords) => {
+      const file = files.find(({ name }) => name === finding.file);
+      if (!file)
+        return Promise.reject(new Error("The file of this finding is closed. Open it, then try again."));
+      const line = finding.lines[0] ?? finding.range.start.line;
+      return host.generate(file, line, { maxTokens: 96, temperature: 0, topP: 1, seed: 0 }, onWords);
+    },
+    stop: () => void host.cancel().catch(() => {}),
+  };
+}
 
 function clearEverything(): void {
   if (!confirm("Close all files and forget the text and the settings kept in this browser?")) return;

@@ -5,6 +5,8 @@ import type {
   AnalyzeOptions,
   Backend,
   ExportFormat,
+  Generated,
+  GenerateOptions,
   Info,
   Progress,
   SourceFile,
@@ -19,6 +21,7 @@ interface Pending {
   resolve(value: unknown): void;
   reject(fault: EngineFault): void;
   onProgress: (progress: Progress) => void;
+  onWords: (piece: string) => void;
 }
 
 /** Start-up as the user sees it: one sentence, and a share of it when that is known. */
@@ -86,6 +89,15 @@ export class EngineClient {
     return this.#request("analyze", { files, options }, [], onProgress);
   }
 
+  generate(
+    file: SourceFile,
+    line: number,
+    options: GenerateOptions,
+    onWords: (piece: string) => void,
+  ): Promise<Generated> {
+    return this.#request("generate", { file, line, options }, [], undefined, onWords);
+  }
+
   cancel(): Promise<null> {
     return this.#request("cancel", {});
   }
@@ -104,11 +116,12 @@ export class EngineClient {
     args: Requests[Op]["in"],
     transfer: Transferable[] = [],
     onProgress: (progress: Progress) => void = () => {},
+    onWords: (piece: string) => void = () => {},
   ): Promise<Requests[Op]["out"]> {
     if (this.#dead) return Promise.reject(this.#dead);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve: resolve as (value: unknown) => void, reject, onProgress });
+      this.#pending.set(id, { resolve: resolve as (value: unknown) => void, reject, onProgress, onWords });
       this.#post({ type: "request", id, op, args } as ToWorker, transfer);
     });
   }
@@ -124,6 +137,9 @@ export class EngineClient {
         return;
       case "progress":
         this.#pending.get(message.id)?.onProgress(message.progress);
+        return;
+      case "words":
+        this.#pending.get(message.id)?.onWords(message.piece);
         return;
       case "crashed":
         this.#die("crashed", message.message);

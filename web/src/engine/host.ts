@@ -6,6 +6,8 @@ import type {
   AnalyzeOptions,
   Backend,
   ExportFormat,
+  Generated,
+  GenerateOptions,
   Info,
   Progress,
   SourceFile,
@@ -31,6 +33,8 @@ export class EngineHost {
   #client: EngineClient | null = null;
   /** Grows with each start: what an earlier one still has under way is then ignored. */
   #run = 0;
+  /** The question that the model is answering in words. */
+  #speaking: symbol | null = null;
   #lastFaultAt = new Map<Backend, number>();
 
   constructor(private readonly assets: AssetSource) {}
@@ -61,7 +65,29 @@ export class EngineHost {
     options: AnalyzeOptions,
     onProgress: (progress: Progress) => void,
   ): Promise<Analysis> {
-    return this.#ready().analyze(files, options, onProgress);
+    const client = this.#ready();
+    // New text does not wait for words about the old.
+    if (this.#speaking) await client.cancel();
+    return client.analyze(files, options, onProgress);
+  }
+
+  /** Lets the model speak about the unit that holds a line; an analysis or another question ends it. */
+  async generate(
+    file: SourceFile,
+    line: number,
+    options: GenerateOptions,
+    onWords: (piece: string) => void,
+  ): Promise<Generated> {
+    const client = this.#ready();
+    if (this.#speaking) await client.cancel();
+    const turn = Symbol("turn");
+    this.#speaking = turn;
+    try {
+      return await client.generate(file, line, options, onWords);
+    } finally {
+      // A later question may have taken its place.
+      if (this.#speaking === turn) this.#speaking = null;
+    }
   }
 
   async cancel(): Promise<null> {

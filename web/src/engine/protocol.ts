@@ -6,6 +6,8 @@ import type {
   Backend,
   EngineError,
   ExportFormat,
+  Generated,
+  GenerateOptions,
   Info,
   Progress,
   ShardInfo,
@@ -27,6 +29,7 @@ export interface Requests {
   shard: { in: { index: number; bytes: ArrayBuffer }; out: null };
   finish: { in: Record<never, never>; out: Info };
   analyze: { in: { files: SourceFile[]; options: AnalyzeOptions }; out: Analysis };
+  generate: { in: { file: SourceFile; line: number; options: GenerateOptions }; out: Generated };
   cancel: { in: Record<never, never>; out: null };
   export: { in: { analysis: Analysis; files: SourceFile[]; format: ExportFormat }; out: string };
 }
@@ -43,6 +46,7 @@ export type FromWorker =
   | { type: "reply"; id: number; ok: true; value: unknown }
   | { type: "reply"; id: number; ok: false; error: EngineError }
   | { type: "progress"; id: number; progress: Progress }
+  | { type: "words"; id: number; piece: string }
   | { type: "pong" }
   /** The instance is not to be used again: a panic, a trap, a lost device. */
   | { type: "crashed"; message: string };

@@ -2,18 +2,21 @@ import type { Finding } from "../../../crates/cloister-wasm/src/types.ts";
 import { el } from "../dom.ts";
 import { showHidden } from "../text/hidden.ts";
 import { percent } from "../text/percent.ts";
+import { type Ask, wordsBox } from "./words.ts";
 
 export interface ItemActions {
   jump(finding: Finding): void;
   /** Whether the explanation is open, kept over renders. */
   isOpen(id: string): boolean;
   setOpen(id: string, open: boolean): void;
+  /** What lets the model speak about a finding's unit; null where it does not answer in words. */
+  ask: Ask | null;
 }
 
 /** One finding: a button that jumps to its line, and its explanation. */
 export function findingItem(finding: Finding, number: number, actions: ItemActions): HTMLLIElement {
   const detailId = `finding-${number}`;
-  const detail = explanation(finding, detailId);
+  const detail = explanation(finding, detailId, actions.ask);
   const toggle = el("button", { type: "button", class: "explain", "aria-controls": detailId }, "Explain");
   const setOpen = (open: boolean) => {
     actions.setOpen(finding.id, open);
@@ -52,7 +55,7 @@ function place(finding: Finding): string {
   return `${linesText(finding.lines)}, ${kind === "module" ? "module level" : showHidden(name)}`;
 }
 
-function explanation(finding: Finding, id: string): HTMLElement {
+function explanation(finding: Finding, id: string, ask: Ask | null): HTMLElement {
   const links = finding.links.filter((link) => link.startsWith("https://"));
   return el(
     "div",
@@ -68,6 +71,7 @@ function explanation(finding: Finding, id: string): HTMLElement {
         "Read more: ",
         ...links.flatMap((link, i) => [i > 0 && ", ", anchor(link)]),
       ),
+    ask && wordsBox(finding, ask),
   );
 }
 

@@ -5,12 +5,15 @@ import { showHidden } from "../text/hidden.ts";
 import { findingItem, type ItemActions } from "./item.ts";
 import { noticeList } from "./notices.ts";
 import { unitsBox } from "./units.ts";
+import type { Ask } from "./words.ts";
 
 const MOST_FINDINGS = 500;
 
 export interface FindingsActions {
   jump(finding: Finding): void;
   showNotice(notice: Notice): void;
+  /** What lets the model speak about a finding of this result; null where it does not answer in words. */
+  speaker(result: Result): Ask | null;
 }
 
 /** The right-hand pane: progress, notes, findings, units. */
@@ -86,7 +89,8 @@ export class FindingsView {
     if (focused !== undefined) this.#headOf(focused)?.focus();
   }
 
-  #groups({ analysis, files }: Result, manyFiles: boolean): HTMLElement[] {
+  #groups(result: Result, manyFiles: boolean): HTMLElement[] {
+    const { analysis, files } = result;
     const order = new Map(files.map(({ name }, index) => [name, index]));
     const sorted = sortFindings(analysis.findings, order);
     const parts: HTMLElement[] = [];
@@ -96,6 +100,7 @@ export class FindingsView {
       jump: (finding) => this.actions.jump(finding),
       isOpen: (id) => this.#open.has(id),
       setOpen: (id, open) => (open ? this.#open.add(id) : this.#open.delete(id)),
+      ask: this.actions.speaker(result),
     };
     for (const [number, finding] of sorted.slice(0, MOST_FINDINGS).entries()) {
       if (list === null || (manyFiles && finding.file !== file)) {

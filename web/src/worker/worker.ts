@@ -66,6 +66,11 @@ async function perform(request: Request): Promise<Requests[Request["op"]]["out"]
       return ready().finish(onProgress);
     case "analyze":
       return ready().analyze(request.args.files, request.args.options, onProgress);
+    case "generate": {
+      const { file, line, options } = request.args;
+      const onWords = (piece: string) => post({ type: "words", id: request.id, piece });
+      return ready().generate(file, line, options, onWords);
+    }
     case "cancel":
       engine?.cancel();
       return null;

@@ -136,7 +136,7 @@ impl Engine {
             }
         };
         self.cancelled.set(false);
-        let mut observer = JsObserver::new(Function::default(), Rc::clone(&self.cancelled)).with_words(on_words);
+        let mut observer = JsObserver::of_words(on_words, Rc::clone(&self.cancelled));
         let result = engine.generate(&file, line, &options, &mut observer).await;
         self.state.replace(State::Ready(engine));
         let generated = result.map_err(|error| EdgeError::of_engine(&error, self.backend))?;

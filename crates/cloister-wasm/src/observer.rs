@@ -11,39 +11,41 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::WorkerGlobalScope;
 
-/// Tells a JavaScript function, and asks a flag whether to stop.
+/// Tells JavaScript functions, and asks a flag whether to stop.
 pub struct JsObserver {
-    callback: Function,
+    steps: Option<Function>,
     words: Option<Function>,
     cancelled: Rc<Cell<bool>>,
 }
 
 impl JsObserver {
-    /// An observer for one run.
-    pub fn new(callback: Function, cancelled: Rc<Cell<bool>>) -> Self {
-        Self { callback, words: None, cancelled }
+    /// An observer for one run, which tells its steps.
+    pub fn new(steps: Function, cancelled: Rc<Cell<bool>>) -> Self {
+        Self { steps: Some(steps), words: None, cancelled }
     }
 
-    /// Tells what the model says to this function.
-    #[must_use]
-    pub fn with_words(mut self, words: Function) -> Self {
-        self.words = Some(words);
-        self
+    /// An observer for one run, which tells what the model says.
+    pub fn of_words(words: Function, cancelled: Rc<Cell<bool>>) -> Self {
+        Self { steps: None, words: Some(words), cancelled }
+    }
+}
+
+/// A page whose callback throws loses what it was told and nothing else.
+fn tell(callback: Option<&Function>, value: &JsValue) {
+    if let Some(callback) = callback {
+        let _ = callback.call1(&JsValue::NULL, value);
     }
 }
 
 impl Observer for JsObserver {
     fn progress(&mut self, progress: Progress) {
         if let Ok(value) = to_js(&progress) {
-            // A page whose callback throws loses its progress and nothing else.
-            let _ = self.callback.call1(&JsValue::NULL, &value);
+            tell(self.steps.as_ref(), &value);
         }
     }
 
     fn words(&mut self, piece: &str) {
-        if let Some(words) = &self.words {
-            let _ = words.call1(&JsValue::NULL, &JsValue::from_str(piece));
-        }
+        tell(self.words.as_ref(), &JsValue::from_str(piece));
     }
 
     fn cancelled(&self) -> bool {

@@ -7,8 +7,8 @@ use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamWConfig, AdjustLrFn, GradientsAccumulator, GradientsParams, ModuleOptimizer, MuonConfig};
-use burn::tensor::{Device, Tensor};
-use cloister_model::{CodeGen, CodeGenConfig};
+use burn::tensor::{Device, Tensor, TensorData};
+use cloister_model::{CodeGen, CodeGenBuilder, CodeGenConfig, ModelBuilder, named_tensors};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -140,7 +140,7 @@ impl Trainer {
         if self.step.is_multiple_of(20) || self.step == self.stage.steps() {
             self.write_log(rate)?;
         }
-        if self.step.is_multiple_of(self.stage.checkpoint_every) || self.step == self.stage.steps() {
+        if self.step.is_multiple_of(self.stage.checkpoint_every) || self.stage.ends().contains(&self.step) {
             self.save()?;
         }
         Ok(())
@@ -188,12 +188,15 @@ impl Trainer {
         let mark = self.folder.join("latest");
         let previous = std::fs::read_to_string(&mark).ok();
         std::fs::write(&mark, self.step.to_string()).map_err(at(&mark))?;
-        // The previous checkpoint has served; a failure to remove it costs disk space only.
+        // The previous checkpoint has served, but for the model at a cycle's end, of which the mean is made; a failure to
+        // remove it costs disk space only.
         if let Some(previous) = previous.and_then(|text| text.trim().parse::<usize>().ok())
             && previous != self.step
         {
             let old = self.folder.join(format!("step-{previous:06}"));
-            let _ = std::fs::remove_file(existing(&old.with_extension("model")));
+            if !self.stage.ends().contains(&previous) {
+                let _ = std::fs::remove_file(existing(&old.with_extension("model")));
+            }
             let _ = std::fs::remove_file(existing(&old.with_extension("optimizer")));
         }
         Ok(())
@@ -230,15 +233,38 @@ fn load_model(path: &Path, into: CodeGen) -> Result<CodeGen, TrainError> {
     into.try_load_file(path).map_err(|e| TrainError::Checkpoint { path: path.into(), reason: e.to_string() })
 }
 
-/// The model of a finished stage, on the given device.
+/// The model of a finished stage, on the given device: the mean of the models at the ends of its last cycles.
 ///
 /// # Errors
-/// [`TrainError::Missing`] where the stage has not run.
-pub fn finished(folder: &Path, config: &CodeGenConfig, device: &Device) -> Result<CodeGen, TrainError> {
+/// [`TrainError::Missing`] where the stage has not run, or has not kept the end of a cycle.
+pub fn finished(folder: &Path, stage: &Stage, config: &CodeGenConfig, device: &Device) -> Result<CodeGen, TrainError> {
     let mark = folder.join("latest");
     let text = std::fs::read_to_string(&mark).map_err(|_| TrainError::Missing(mark))?;
-    let model = CodeGen::random(config, device)?;
-    load_model(&folder.join(format!("step-{:0>6}.model", text.trim())), model)
+    let path = |step: &str| folder.join(format!("step-{step:0>6}.model"));
+    let last = load_model(&path(text.trim()), CodeGen::random(config, device)?)?;
+    if stage.average <= 1 {
+        return Ok(last);
+    }
+    let ends = stage.ends();
+    let before = ends.iter().rev().skip(1).take(stage.average.saturating_sub(1));
+    let mut tensors = named_tensors(&last);
+    let mut count = 1.0;
+    for step in before {
+        let path = path(&step.to_string());
+        if !existing(&path).exists() {
+            return Err(TrainError::Missing(path));
+        }
+        count += 1.0;
+        for ((_, mean), (_, other)) in tensors.iter_mut().zip(named_tensors(&load_model(&path, last.clone())?)) {
+            let moved = mean.iter::<f32>().zip(other.iter::<f32>()).map(|(mean, other)| mean + (other - mean) / count);
+            *mean = TensorData::new(moved.collect::<Vec<f32>>(), mean.shape().clone());
+        }
+    }
+    let mut builder = CodeGenBuilder::new(config.clone(), device.clone())?;
+    for (name, mean) in tensors {
+        builder.insert(&name, mean)?;
+    }
+    Ok(builder.build()?)
 }
 
 fn open_log(path: &Path) -> Result<File, TrainError> {
@@ -258,6 +284,7 @@ mod tests {
     fn stage(cycles: &[usize]) -> Stage {
         Stage {
             cycles: cycles.to_vec(),
+            average: 1,
             batch_tokens: 64,
             learning_rate: 0.02,
             warmup: 2,
@@ -332,6 +359,35 @@ mod tests {
         let hidden = model.forward(ids((0..8).collect()).reshape([1, 8]), &positions);
         let logits = model.logits(hidden).reshape([8, 16]);
         Ok(log_softmax(logits, 1).gather(1, ids((1..9).collect()).reshape([8, 1])).mean().neg())
+    }
+
+    #[test]
+    fn the_finished_model_is_the_mean_of_the_cycles_ends() {
+        let device = Device::flex().autodiff();
+        let plain = device.clone().inner();
+        let folder = tempfile::tempdir().unwrap();
+        let stage = Stage { average: 2, checkpoint_every: 3, ..stage(&[4, 4, 5]) };
+        let initial = CodeGen::random(&tiny(), &device).unwrap();
+        let mut trainer = Trainer::start(folder.path(), &stage, initial).unwrap();
+        let mut ends = Vec::new();
+        while trainer.next_step().is_some() {
+            trainer.apply(vec![(1.0, |model: &CodeGen| loss(model, &device))], 8).unwrap();
+            if stage.ends().contains(&trainer.step) {
+                ends.push(named_tensors(&trainer.model));
+            }
+        }
+        assert_eq!(ends.len(), 3);
+        let found = named_tensors(&finished(folder.path(), &stage, &tiny(), &plain).unwrap());
+        for (tensor, (name, found)) in found.iter().enumerate() {
+            let pairs = ends[1][tensor].1.iter::<f32>().zip(ends[2][tensor].1.iter::<f32>());
+            for (value, (a, b)) in found.iter::<f32>().zip(pairs) {
+                assert!((value - (a + b) / 2.0).abs() < 1e-6, "{name}: {value} of {a} and {b}");
+            }
+        }
+        let last = finished(folder.path(), &Stage { average: 1, ..stage.clone() }, &tiny(), &plain).unwrap();
+        assert!(named_tensors(&last)[0].1.iter::<f32>().eq(ends[2][0].1.iter::<f32>()));
+        std::fs::remove_file(existing(&folder.path().join("step-000008.model"))).unwrap();
+        assert!(matches!(finished(folder.path(), &stage, &tiny(), &plain), Err(TrainError::Missing(_))));
     }
 
     fn train(folder: &Path, initial: &CodeGen, until: usize, device: &Device) -> f64 {

@@ -129,7 +129,7 @@ impl Run<'_> {
     fn finetune(&self) -> Result<(), TrainError> {
         let maker = self.maker()?;
         let device = Device::flex().autodiff();
-        let initial = optimise::finished(&self.pretrain, &self.recipe.model, &device)?;
+        let initial = optimise::finished(&self.pretrain, &self.recipe.pretrain, &self.recipe.model, &device)?;
         let valid = authored(&self.dataset, Split::Valid, &maker)?;
         with_sources(&self.recipe, &self.dataset, &self.list, &self.corpus, |sources| {
             finetune::run(&self.recipe, initial, sources, &valid, &maker, &self.finetune, &device)
@@ -169,7 +169,8 @@ impl Run<'_> {
     fn export(&self) -> Result<(), TrainError> {
         let maker = self.maker()?;
         let device = Device::flex();
-        let model = optimise::finished(&self.finetune, &self.recipe.model, &device)?.valid();
+        let model =
+            optimise::finished(&self.finetune, &self.recipe.finetune.stage, &self.recipe.model, &device)?.valid();
         let mut hosts: Vec<CorpusUnit> = corpus::read_units(&self.corpus.join("units.jsonl"))?;
         hosts.retain(|unit| unit.split == Split::Valid && unit.function);
         hosts.shuffle(&mut StdRng::seed_from_u64(self.recipe.seed));

@@ -45,6 +45,10 @@ pub struct Stage {
     /// Optimiser steps of each cycle of the learning rate, one after the other. A model that has finished its cycles
     /// can be given another without starting again.
     pub cycles: Vec<usize>,
+    /// The finished model is the mean of the models at the ends of the last so many cycles, weight by weight (Izmailov et
+    /// al., 2018).
+    #[serde(default = "one")]
+    pub average: usize,
     /// Tokens per step, padding included.
     pub batch_tokens: usize,
     /// Peak learning rate.
@@ -62,6 +66,20 @@ impl Stage {
     pub fn steps(&self) -> usize {
         self.cycles.iter().sum()
     }
+
+    /// The steps at which the cycles end.
+    pub fn ends(&self) -> Vec<usize> {
+        let mut step = 0;
+        let end = |length: &usize| {
+            step += length;
+            step
+        };
+        self.cycles.iter().map(end).collect()
+    }
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Instruction fine-tuning: the stage and what its batches are drawn from.

@@ -32,29 +32,40 @@ export function canKeep(): boolean {
   return isSecureContext && location.protocol.startsWith("http") && "caches" in globalThis;
 }
 
+/** Opening a cache makes it: what lists and what removes them must not overlap. */
+let turn: Promise<unknown> = Promise.resolve();
+
+function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  const done = turn.then(work);
+  turn = done.catch(() => {
+    // Whoever asked for it is told; the next one begins all the same.
+  });
+  return done;
+}
+
 /** Everything that is kept, by name; nothing where the browser refuses. */
 export async function listKept(): Promise<KeptModel[]> {
   if (!canKeep()) return [];
-  try {
+  const list = async () => {
     const names = (await caches.keys()).filter((name) => name.startsWith(PREFIX));
-    const found = await Promise.all(names.map((name) => KeptPackage.find(name.slice(PREFIX.length))));
+    const found = await Promise.all(names.map((name) => KeptPackage.read(name.slice(PREFIX.length))));
     const described = await Promise.all(found.map((kept) => kept?.describe() ?? null));
     return described.filter((model) => model !== null).sort((a, b) => a.name.localeCompare(b.name, "en"));
-  } catch {
-    return [];
-  }
+  };
+  return inTurn(list).catch(() => []);
 }
 
 /** Forgets one package, or all. */
 export async function removeKept(hash: string | null): Promise<void> {
   if (!canKeep()) return;
-  try {
+  const remove = async () => {
     const names = (await caches.keys()).filter((name) => name.startsWith(PREFIX));
     const doomed = names.filter((name) => hash === null || name === PREFIX + hash);
     await Promise.all(doomed.map((name) => caches.delete(name)));
-  } catch {
+  };
+  await inTurn(remove).catch(() => {
     // Forbidden storage holds nothing to remove.
-  }
+  });
 }
 
 /** One package in the storage. */
@@ -68,15 +79,16 @@ export class KeptPackage {
   /** The package of this hash, where something of it is kept. */
   static async find(hash: string): Promise<KeptPackage | null> {
     if (!canKeep()) return null;
-    try {
-      if (!(await caches.has(PREFIX + hash))) return null;
-      const cache = await caches.open(PREFIX + hash);
-      const response = await cache.match(key(hash, "about"));
-      const about = (await response?.json()) as About | undefined;
-      return about && Array.isArray(about.files) ? new KeptPackage(hash, cache, about) : null;
-    } catch {
-      return null;
-    }
+    return inTurn(() => KeptPackage.read(hash)).catch(() => null);
+  }
+
+  /** As `find`, for those who have the turn. */
+  static async read(hash: string): Promise<KeptPackage | null> {
+    if (!(await caches.has(PREFIX + hash))) return null;
+    const cache = await caches.open(PREFIX + hash);
+    const response = await cache.match(key(hash, "about"));
+    const about = (await response?.json()) as About | undefined;
+    return about && Array.isArray(about.files) ? new KeptPackage(hash, cache, about) : null;
   }
 
   /** A place for this package; null where the browser keeps nothing. */

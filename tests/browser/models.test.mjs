@@ -141,6 +141,49 @@ describe("an added model", CPU_ONLY, () => {
     await uses(page, OWN);
   });
 
+  test("by keyboard alone: found, read out from its heading, loaded, cancelled", async () => {
+    page = await open(browser);
+    const { release } = await serve(page, made.folder, made.files[2]);
+    await page.getByRole("button", { name: "Models", exact: true }).focus();
+    await page.keyboard.press("Enter");
+    const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.textContent);
+    for (let n = 0; n < 20 && (await focused()) !== "models-address"; n += 1) await page.keyboard.press("Tab");
+    await page.keyboard.type(PATH);
+    await page.keyboard.press("Enter");
+    await until(page, "the heading", () => document.activeElement.textContent === "Model several");
+    for (let n = 0; n < 5 && (await focused()) !== "Load this model"; n += 1) await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    const cancel = page.getByRole("button", { name: "Cancel loading" });
+    await cancel.focus();
+    await page.keyboard.press("Enter");
+    await uses(page, OWN);
+    await page.getByRole("status").filter({ hasText: "was cancelled" }).waitFor({ state: "attached" });
+    release();
+  });
+
+  test("a kept model that fails as the page opens gives way to the page's own, and says so", async () => {
+    page = await open(browser);
+    await pickFolder(page, made.folder);
+    await load(page);
+    await uses(page, "Model several");
+    await page.evaluate(async (name) => {
+      const [cacheName] = await caches.keys();
+      const cache = await caches.open(cacheName);
+      const request = (await cache.keys()).find(({ url }) => url.endsWith(name));
+      await cache.put(request, new Response(new Uint8Array((await (await cache.match(request)).blob()).size)));
+    }, made.files[2]);
+    await page.reload();
+    await uses(page, OWN);
+    assert.match(await message(page), /“Model several” could not be used: .*SHA-256.* goes on with its own model/);
+    await openDialog(page);
+    await dialog(page).getByText(/^Model several .* kept, 4 of 5 files$/).waitFor();
+    await pickFolder(page, made.folder);
+    await load(page);
+    await uses(page, "Model several");
+    await page.reload();
+    await uses(page, "Model several");
+  });
+
   test("“Clear everything” forgets it too", async () => {
     page = await open(browser);
     await pickFolder(page, made.folder);

@@ -98,6 +98,11 @@ export async function download(
       parts.push(chunk.value);
       done += chunk.value.byteLength;
       onBytes(done, total);
+      // The engine will say that it is too long; there is no need to take all of it.
+      if (total !== null && done > total) {
+        await reader.cancel();
+        break;
+      }
     }
   } catch {
     if (signal?.aborted) throw new EngineFault("cancelled", `Loading ${path} was cancelled.`);

@@ -84,7 +84,7 @@ export class ServedPackage implements PackageOrigin {
   }
 
   async manifest(): Promise<ArrayBuffer> {
-    return readManifest(await this.#download(this.#address, null, () => {}));
+    return readManifest(await this.#download(this.#address, MOST_MANIFEST_BYTES, () => {}));
   }
 
   file(name: string, bytes: number, onBytes: OnBytes): Promise<Blob> {

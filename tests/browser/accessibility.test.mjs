@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { analysed, CPU_ONLY, EVERYTHING, fromWeb, launch, open, openSample } from "./support.mjs";
 
 const axe = fromWeb("axe-core");
+const SHIPPED_MANIFEST = new URL("../../assets/model/model.json", import.meta.url);
 
 let browser;
 before(async () => {
@@ -47,6 +49,11 @@ for (const colorScheme of ["light", "dark"]) {
         await page.keyboard.press("Escape");
         await page.getByRole("button", { name: /how do I check this/ }).click();
         assert.deepEqual(await seriousFaults(page), [], "how to check");
+        await page.keyboard.press("Escape");
+        await page.getByRole("button", { name: "Models", exact: true }).click();
+        await page.locator("#models-files-input").setInputFiles(fileURLToPath(SHIPPED_MANIFEST));
+        await page.getByRole("button", { name: "Load this model" }).waitFor();
+        assert.deepEqual(await seriousFaults(page), [], "models");
         await page.keyboard.press("Escape");
       });
 

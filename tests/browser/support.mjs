@@ -17,7 +17,7 @@ export const CPU_ONLY = { skip: BACKEND === "cpu" ? false : "runs with CLOISTER_
 /** SwiftShader on a slow machine takes its time. */
 export const PATIENCE_MS = BACKEND === "webgpu" ? 400_000 : 120_000;
 
-const QUIET = [
+export const QUIET = [
   "--no-sandbox",
   "--no-first-run",
   "--disable-background-networking",

@@ -14,6 +14,8 @@ import { openFiles, type PickedFile } from "./files/open.ts";
 import { Tabs } from "./files/tabs.ts";
 import { FindingsView } from "./findings/view.ts";
 import type { Ask } from "./findings/words.ts";
+import { ModelsDialog } from "./models/dialog.ts";
+import { Models } from "./models/models.ts";
 import { SAMPLES, sampleNamed } from "./samples/index.ts";
 import { CweFilter } from "./settings/cwe-filter.ts";
 import { SettingsPanel } from "./settings/panel.ts";
@@ -28,17 +30,18 @@ import { Theme } from "./theme.ts";
 const settings = new Settings();
 const theme = new Theme(settings);
 const documents = new Documents();
-const host = new EngineHost(new FetchedAssets());
+const page = new FetchedAssets();
+const host = new EngineHost(page);
 const session = new AnalysisSession(host, documents, settings);
 const announcer = new Announcer();
 const messages = new Messages();
 
-const start = () => void host.start(settings.get("device"));
 const tell = (message: string) => {
   messages.show(message);
   announcer.say(message);
 };
 
+const models = new Models(host, page, settings, tell);
 const tabs = new Tabs(documents);
 const pane = new EditorPane(documents, settings, theme, session, (message) => announcer.say(message));
 new FindingsView(session, {
@@ -46,17 +49,18 @@ new FindingsView(session, {
   showNotice: ({ file, range }) => range && pane.revealRange(file, range),
   speaker: ({ files }) => (host.state.phase === "ready" && host.state.info.speaks ? speaker(files) : null),
 });
-new EngineBar(host, session, announcer, start);
+new EngineBar(host, session, announcer, () => models.restart());
 const filter = new CweFilter(settings);
 new SettingsPanel(settings, host, clearEverything);
 wireCard(host);
+new ModelsDialog(host, models);
 wireDialog("check");
 wireExport(host, session, tell);
 wireRunButton();
 wireSamples();
 wireOpening();
 
-settings.changed.on((key) => key === "device" && start());
+settings.changed.on((key) => key === "device" && models.restart());
 documents.storageFault.on((fault) => {
   tell(
     fault === "full"
@@ -73,8 +77,13 @@ session.finished.on(({ analysis, files }) => {
   const where = files.length > 1 ? ` in ${files.length} files` : "";
   announcer.say(`${count(analysis.findings.length, "finding")}${where}.`);
 });
+models.switched.on(() => {
+  session.reset();
+  tabs.showCounts(new Map());
+  session.request(0);
+});
 
-start();
+void models.begin();
 session.request(0);
 
 /** Lets the model speak about the very texts that were analysed. */
@@ -92,7 +101,11 @@ function speaker(files: readonly SourceFile[]): Ask {
 }
 
 function clearEverything(): void {
-  if (!confirm("Close all files and forget the text and the settings kept in this browser?")) return;
+  if (
+    !confirm("Close all files and forget the text, the settings and the added models kept in this browser?")
+  )
+    return;
+  void models.removeAll();
   settings.reset();
   documents.reset();
   session.reset();

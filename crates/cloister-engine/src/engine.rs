@@ -72,6 +72,18 @@ pub struct ModelCard {
     pub figures: Vec<Figure>,
 }
 
+impl ModelCard {
+    /// What a manifest tells its users.
+    pub fn of(manifest: &Manifest) -> Self {
+        Self {
+            name: manifest.name.clone(),
+            trained_on: manifest.card.trained_on.clone(),
+            cannot_see: manifest.card.cannot_see.clone(),
+            figures: manifest.evaluation.clone(),
+        }
+    }
+}
+
 /// A package on a device.
 #[derive(Debug)]
 pub struct Engine {
@@ -197,12 +209,7 @@ impl Engine {
             default_threshold: self.manifest.threshold,
             labels: labels.filter(|label| label != NONE_LABEL).collect(),
             speaks: self.manifest.prompt.speaks(),
-            card: ModelCard {
-                name: self.manifest.name.clone(),
-                trained_on: self.manifest.card.trained_on.clone(),
-                cannot_see: self.manifest.card.cannot_see.clone(),
-                figures: self.manifest.evaluation.clone(),
-            },
+            card: ModelCard::of(&self.manifest),
         }
     }
 }

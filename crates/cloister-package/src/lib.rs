@@ -15,6 +15,7 @@ pub mod hash;
 pub mod loader;
 pub mod manifest;
 mod parts;
+pub mod requirements;
 pub mod shard;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -27,6 +28,7 @@ pub use manifest::{
     Architecture, Calibration, Card, CorpusEntry, DatasetEntry, Figure, FileEntry, Label, Manifest, Prompt,
     Quantization, SelfTest, TokenText, Tolerance, Training, WeightType, Weights,
 };
+pub use requirements::{Precision, Requirement};
 
 /// The version of the format that this crate reads and writes.
 pub const SCHEMA: u64 = 1;

@@ -369,6 +369,11 @@ impl Manifest {
         self.labels.iter().position(|label| label.label == crate::NONE_LABEL)
     }
 
+    /// How many parameters the architecture has.
+    pub fn parameters(&self) -> u64 {
+        crate::validate::count_parameters(&self.architecture.config)
+    }
+
     /// The tokenizer, then the shards: the order of [`crate::PackageLoader::accept`].
     pub fn files(&self) -> Vec<&FileEntry> {
         std::iter::once(&self.tokenizer).chain(&self.weights.shards).collect()

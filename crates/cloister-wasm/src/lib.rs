@@ -7,6 +7,8 @@ mod adapter;
 mod convert;
 mod engine;
 mod error;
+mod inspect;
 mod observer;
 
 pub use engine::Engine;
+pub use inspect::inspect;

@@ -187,6 +187,45 @@ export interface EngineError {
 
 export type ExportFormat = "sarif" | "json" | "markdown";
 
+/** How the matrices of a package are stored. */
+export type Precision = "f32" | "f16" | "q8" | "q4";
+
+/** What one precision of a model asks of the machine; sizes are bytes. */
+export interface Requirement {
+  precision: Precision;
+  /** Whether the package is stored in it. */
+  stored: boolean;
+  /** The files of the package, or the size of the tensors where it would have to be made again. */
+  packageBytes: number;
+  /** On the device, the cache for a full context and what one pass computes included. */
+  deviceBytes: number;
+  /** In the engine's memory beside it. On the processor, both are the same memory. */
+  hostBytes: number;
+  /** In the engine's memory for as long as the package is loaded. */
+  loadingBytes: number;
+  /** The largest single buffer on the device. */
+  largestBufferBytes: number;
+}
+
+/** A package as its `model.json` describes it. */
+export interface PackageSummary {
+  modelId: string;
+  /** SHA-256 of `model.json`, hexadecimal: it names the whole package. */
+  modelHash: string;
+  parameters: number;
+  contextTokens: number;
+  /** The CWE ids the model can report. */
+  labels: string[];
+  card: ModelCard;
+  /** The tokenizer, then the shards. */
+  files: ShardInfo[];
+  /** As stored, then the precisions that the package could be made in instead. */
+  requirements: Requirement[];
+}
+
+/** Checks a `model.json` and says what it describes. Needs no device. Throws what `Engine.create` would reject with. */
+export declare function inspect(manifest: Uint8Array): PackageSummary;
+
 export declare class Engine {
   private constructor();
 

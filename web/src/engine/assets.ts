@@ -13,6 +13,12 @@ export interface AssetSource {
   manifest(): Promise<ArrayBuffer>;
   /** `file` is relative to the manifest; `bytes` is the size that the manifest promises. */
   shard(file: string, bytes: number, onBytes: OnBytes): Promise<ArrayBuffer>;
+  /** The engine has checked this file and taken it. */
+  taken?(file: string): Promise<void>;
+  /** The engine has refused this file. True where `shard` would now give another copy of it. */
+  refused?(file: string): Promise<boolean>;
+  /** Why this model must not be tried on the GPU, as a sentence for the user. */
+  readonly reasonAgainstGpu?: string | null;
 }
 
 /**
@@ -29,8 +35,8 @@ export class FetchedAssets implements AssetSource {
    */
   async workerUrl(): Promise<string> {
     if (this.#workerUrl === null) {
-      const glue = await download("cloister_wasm.js", null, () => {});
-      const worker = await download("worker.js", null, () => {});
+      const glue = await download("cloister_wasm.js", null, () => {}, BUILD_AGAIN);
+      const worker = await download("worker.js", null, () => {}, BUILD_AGAIN);
       this.#workerUrl = URL.createObjectURL(new Blob([glue, "\n", worker], { type: "text/javascript" }));
     }
     return this.#workerUrl;
@@ -49,31 +55,38 @@ export class FetchedAssets implements AssetSource {
   }
 
   async #read(path: string, total: number | null, onBytes: OnBytes): Promise<ArrayBuffer> {
-    const kept = this.#kept.get(path) ?? (await download(path, total, onBytes));
+    const kept = this.#kept.get(path) ?? (await download(path, total, onBytes, BUILD_AGAIN));
     this.#kept.set(path, kept);
     return kept.arrayBuffer();
   }
 }
 
-function beside(path: string): string {
-  return new URL(path, document.baseURI).href;
-}
+const BUILD_AGAIN = 'Build the site again with "cargo xtask build", then try again.';
 
-async function download(path: string, total: number | null, onBytes: OnBytes): Promise<Blob> {
+/**
+ * A file of this origin; a server that sends it on to another place is refused. `path` is an address, or relative to the
+ * page; `advice` is what to do where the server has no such file.
+ */
+export async function download(
+  path: string,
+  total: number | null,
+  onBytes: OnBytes,
+  advice: string,
+  signal: AbortSignal | null = null,
+): Promise<Blob> {
+  const address = new URL(path, document.baseURI);
   let response: Response;
   try {
-    response = await fetch(beside(path), { credentials: "omit" });
+    response = await fetch(address, { credentials: "omit", redirect: "error", signal });
   } catch {
+    if (signal?.aborted) throw new EngineFault("cancelled", `Loading ${path} was cancelled.`);
     throw new EngineFault(
       "assets",
       `Could not load ${path}. Check that the server still runs, then try again.`,
     );
   }
   if (!response.ok || !response.body) {
-    throw new EngineFault(
-      "assets",
-      `The server has no ${path} (HTTP ${response.status}). Build the site again with "cargo xtask build", then try again.`,
-    );
+    throw new EngineFault("assets", `The server has no ${path} (HTTP ${response.status}). ${advice}`);
   }
   const parts: BlobPart[] = [];
   let done = 0;
@@ -85,8 +98,14 @@ async function download(path: string, total: number | null, onBytes: OnBytes): P
       parts.push(chunk.value);
       done += chunk.value.byteLength;
       onBytes(done, total);
+      // The engine will say that it is too long; there is no need to take all of it.
+      if (total !== null && done > total) {
+        await reader.cancel();
+        break;
+      }
     }
   } catch {
+    if (signal?.aborted) throw new EngineFault("cancelled", `Loading ${path} was cancelled.`);
     throw new EngineFault("assets", `The connection broke while loading ${path}. Try again.`);
   }
   return new Blob(parts);

@@ -8,10 +8,13 @@ import type {
   Generated,
   GenerateOptions,
   Info,
+  PackageSummary,
   Progress,
+  ShardInfo,
   SourceFile,
 } from "../../../crates/cloister-wasm/src/types.ts";
-import type { AssetSource } from "./assets.ts";
+import { megabytes } from "../text/bytes.ts";
+import type { AssetSource, OnBytes } from "./assets.ts";
 import { EngineFault } from "./fault.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import type { Adapter, FromWorker, Operation, Requests, ToWorker } from "./protocol.ts";
@@ -57,6 +60,12 @@ export class EngineClient {
     return this.#request("probe", {});
   }
 
+  /** What a `model.json` describes; takes no device. */
+  async inspect(manifest: ArrayBuffer): Promise<PackageSummary> {
+    const wasm = await this.assets.wasm(() => {});
+    return this.#request("inspect", { wasm, manifest }, [wasm]);
+  }
+
   /** Loads everything and runs the self-test; rejects with the true reason. */
   async boot(backend: Backend, onStep: OnStep): Promise<Info> {
     onStep("Loading the engine", null);
@@ -70,15 +79,28 @@ export class EngineClient {
     const total = shards.reduce((sum, shard) => sum + shard.bytes, 0);
     let before = 0;
     for (const [index, shard] of shards.entries()) {
-      const bytes = await this.assets.shard(shard.file, shard.bytes, (done) => {
+      await this.#bring(index, shard, (done) => {
         const label = `Loading the model, ${megabytes(before + done)} of ${megabytes(total)}`;
         onStep(label, (before + done) / Math.max(1, total));
       });
-      await this.#request("shard", { index, bytes }, [bytes]);
       before += shard.bytes;
     }
     onStep("Checking the model on this device", null);
     return this.#request("finish", {}, [], onProgress);
+  }
+
+  /** A copy that the engine refuses is asked for again where the source has another. */
+  async #bring(index: number, { file, bytes: size }: ShardInfo, onBytes: OnBytes): Promise<void> {
+    for (let accepted = false; !accepted; ) {
+      const bytes = await this.assets.shard(file, size, onBytes);
+      try {
+        await this.#request("shard", { index, bytes }, [bytes]);
+        accepted = true;
+      } catch (error) {
+        if (this.#dead || !(await this.assets.refused?.(file))) throw error;
+      }
+    }
+    await this.assets.taken?.(file);
   }
 
   analyze(
@@ -168,10 +190,6 @@ export class EngineClient {
     for (const pending of this.#pending.values()) pending.reject(fault);
     this.#pending.clear();
   }
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function stageLabel(stage: Progress["stage"]): string {

@@ -9,6 +9,7 @@ import type {
   Generated,
   GenerateOptions,
   Info,
+  PackageSummary,
   Progress,
   SourceFile,
 } from "../../../crates/cloister-wasm/src/types.ts";
@@ -17,6 +18,7 @@ import type { DeviceChoice } from "../state/settings.ts";
 import type { AssetSource } from "./assets.ts";
 import { EngineClient } from "./client.ts";
 import { EngineFault } from "./fault.ts";
+import { type Adapter, PACKAGE_KINDS } from "./protocol.ts";
 
 /** After this long without a fault, an old fault no longer counts: a laptop that sleeps loses its GPU each time. */
 const FORGIVEN_AFTER_MS = 5 * 60 * 1000;
@@ -25,7 +27,8 @@ export type HostState =
   /** `step` and `share` (0 to 1, null while unknown) describe the start. */
   | { phase: "starting"; step: string; share: number | null; note: string | null }
   | { phase: "ready"; info: Info; note: string | null }
-  | { phase: "failed"; message: string };
+  /** `message` is `reason`, both sentences, with what the user can do. */
+  | { phase: "failed"; message: string; reason: string };
 
 export class EngineHost {
   readonly changed = new Emitter<HostState>();
@@ -37,20 +40,41 @@ export class EngineHost {
   #speaking: symbol | null = null;
   #lastFaultAt = new Map<Backend, number>();
 
-  constructor(private readonly assets: AssetSource) {}
+  #assets: AssetSource;
+
+  constructor(assets: AssetSource) {
+    this.#assets = assets;
+  }
 
   get state(): HostState {
     return this.#state;
   }
 
-  /** Starts, or starts again, on the device of choice. Never rejects: what happens is in `state`. */
-  async start(choice: DeviceChoice): Promise<void> {
+  /**
+   * Starts, or starts again, on the device of choice, with other files where they are given. Never rejects: what happens is
+   * in `state`.
+   */
+  async start(choice: DeviceChoice, assets: AssetSource = this.#assets): Promise<void> {
     this.#lastFaultAt.clear();
+    this.#assets = assets;
     const run = this.#begin("Starting the engine", null);
     if (choice === "cpu") return this.#boot(run, "cpu", null);
+    const { reasonAgainstGpu = null } = assets;
+    if (reasonAgainstGpu !== null) return this.#boot(run, "cpu", reasonAgainstGpu);
     const reason = await this.#reasonAgainstGpu(run, choice);
     if (run !== this.#run) return;
     return this.#boot(run, reason === null ? "webgpu" : "cpu", reason);
+  }
+
+  /** What a `model.json` describes, and the GPU that it could run on. A worker of its own: the running one is not disturbed. */
+  async examine(manifest: ArrayBuffer): Promise<{ summary: PackageSummary; adapter: Adapter }> {
+    const client = new EngineClient(this.#assets, await this.#assets.workerUrl(), () => {});
+    try {
+      const summary = await client.inspect(manifest);
+      return { summary, adapter: await client.probe() };
+    } finally {
+      client.dispose();
+    }
   }
 
   /** Ends a worker that does not answer and starts a fresh one on the same device; no fault is counted. */
@@ -124,7 +148,7 @@ export class EngineHost {
       if (run !== this.#run) return;
       const fault = EngineFault.from(error);
       // Files that did not arrive will not arrive for the processor either.
-      if (backend === "webgpu" && fault.kind !== "assets") {
+      if (backend === "webgpu" && !PACKAGE_KINDS.includes(fault.kind)) {
         return this.#boot(
           run,
           "cpu",
@@ -155,11 +179,11 @@ export class EngineHost {
   #fail(fault: EngineFault): void {
     this.#client?.dispose();
     this.#client = null;
-    const advice =
-      fault.kind === "assets"
-        ? ""
-        : " Your text is kept. Press “Start again”, or choose another device in the settings.";
-    this.#set({ phase: "failed", message: `${sentence(fault.message)}${advice}` });
+    const reason = sentence(fault.message);
+    const advice = PACKAGE_KINDS.includes(fault.kind)
+      ? ""
+      : " Your text is kept. Press “Start again”, or choose another device in the settings.";
+    this.#set({ phase: "failed", message: `${reason}${advice}`, reason });
   }
 
   #begin(step: string, note: string | null): number {
@@ -172,11 +196,11 @@ export class EngineHost {
 
   /** A fresh worker: one instance of the engine can take a device only once. */
   async #spawn(run: number): Promise<EngineClient> {
-    const url = await this.assets.workerUrl();
+    const url = await this.#assets.workerUrl();
     if (run !== this.#run) throw new EngineFault("disposed", "The engine was started anew meanwhile.");
     this.#client?.dispose();
     // While it starts, a death rejects the boot itself, which knows better what to do.
-    this.#client = new EngineClient(this.assets, url, (fault) => run === this.#run && this.#recover(fault));
+    this.#client = new EngineClient(this.#assets, url, (fault) => run === this.#run && this.#recover(fault));
     return this.#client;
   }
 

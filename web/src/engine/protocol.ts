@@ -9,6 +9,7 @@ import type {
   Generated,
   GenerateOptions,
   Info,
+  PackageSummary,
   Progress,
   ShardInfo,
   SourceFile,
@@ -16,12 +17,19 @@ import type {
 
 /** What the worker sees of WebGPU: it is the one that will use it. */
 export type Adapter =
-  | { available: true; software: boolean; name: string }
+  | { available: true; software: boolean; name: string; limits: AdapterLimits }
   /** `reason` is a sentence. */
   | { available: false; reason: string };
 
+/** Bytes; named as in WebGPU. */
+export interface AdapterLimits {
+  maxBufferSize: number;
+  maxStorageBufferBindingSize: number;
+}
+
 export interface Requests {
   probe: { in: Record<never, never>; out: Adapter };
+  inspect: { in: { wasm: ArrayBuffer; manifest: ArrayBuffer }; out: PackageSummary };
   create: {
     in: { wasm: ArrayBuffer; manifest: ArrayBuffer; backend: Backend };
     out: ShardInfo[];
@@ -50,6 +58,26 @@ export type FromWorker =
   | { type: "pong" }
   /** The instance is not to be used again: a panic, a trap, a lost device. */
   | { type: "crashed"; message: string };
+
+/** Kinds of EngineError that lie in the files of the model: no other device will take them. */
+export const PACKAGE_KINDS: readonly string[] = [
+  "assets",
+  "cancelled",
+  "not-json",
+  "manifest-too-large",
+  "unknown-schema",
+  "unknown-architecture",
+  "unknown-quantization",
+  "manifest",
+  "missing-file",
+  "io",
+  "truncated",
+  "too-long",
+  "wrong-hash",
+  "shard",
+  "tensor",
+  "model",
+];
 
 /** Kinds of EngineError after which the worker must be replaced. */
 export const FATAL_KINDS: readonly string[] = ["crashed", "device-lost", "panic"];

@@ -13,6 +13,8 @@ export interface SettingsValues {
   cwes: string[] | null;
   editor: EditorKind;
   theme: ThemeChoice;
+  /** SHA-256 of the added model in use; null for the one that comes with the page. */
+  model: string | null;
 }
 
 const KEY = "settings.1";
@@ -23,6 +25,7 @@ const DEFAULTS: SettingsValues = {
   cwes: null,
   editor: "code",
   theme: "auto",
+  model: null,
 };
 
 /** The user's choices, kept on this machine. */
@@ -52,13 +55,14 @@ function read(): SettingsValues {
   const stored = load(KEY);
   if (typeof stored !== "object" || stored === null) return { ...DEFAULTS };
   const given = stored as Record<string, unknown>;
-  const { threshold, cwes } = given;
+  const { threshold, cwes, model } = given;
   return {
     device: oneOf(given.device, ["auto", "webgpu", "cpu"], DEFAULTS.device),
     threshold: typeof threshold === "number" && threshold >= 0 && threshold <= 1 ? threshold : null,
     cwes: Array.isArray(cwes) ? cwes.filter((cwe) => typeof cwe === "string") : null,
     editor: oneOf(given.editor, ["code", "plain"], DEFAULTS.editor),
     theme: oneOf(given.theme, ["auto", "light", "dark"], DEFAULTS.theme),
+    model: typeof model === "string" ? model : null,
   };
 }
 

@@ -2,6 +2,7 @@ import type { Info } from "../../../crates/cloister-wasm/src/types.ts";
 import type { AnalysisSession } from "../analysis/session.ts";
 import { byId } from "../dom.ts";
 import type { EngineHost, HostState } from "../engine/host.ts";
+import { showHidden } from "../text/hidden.ts";
 import type { Announcer } from "./announcer.ts";
 
 /** Where the model runs and how fast, how far its start is, and why it runs there. */
@@ -45,7 +46,7 @@ export class EngineBar {
         delete this.#bar.dataset.backend;
         return;
       case "ready":
-        this.#text.textContent = describeDevice(state.info, this.#tokensPerSecond);
+        this.#text.textContent = `${describeDevice(state.info, this.#tokensPerSecond)} · ${showHidden(state.info.card.name)}`;
         this.#bar.dataset.backend = state.info.backend;
         this.announcer.say(
           `Ready. The model runs on the ${state.info.backend === "webgpu" ? "GPU" : "processor"}.`,

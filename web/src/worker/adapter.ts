@@ -30,7 +30,9 @@ export async function askAdapter(): Promise<Adapter> {
   const { info } = adapter;
   const name = [info.vendor, info.architecture, info.device, info.description].filter(Boolean).join(" ");
   const software = info.isFallbackAdapter === true || SOFTWARE.test(name);
-  return { available: true, software, name: name || "unnamed adapter" };
+  const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+  const limits = { maxBufferSize, maxStorageBufferBindingSize };
+  return { available: true, software, name: name || "unnamed adapter", limits };
 }
 
 function no(reason: string): Adapter {

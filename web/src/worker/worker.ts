@@ -53,6 +53,9 @@ async function perform(request: Request): Promise<Requests[Request["op"]]["out"]
   switch (request.op) {
     case "probe":
       return askAdapter();
+    case "inspect":
+      await wasm_bindgen({ module_or_path: request.args.wasm });
+      return wasm_bindgen.inspect(new Uint8Array(request.args.manifest));
     case "create": {
       const { wasm, manifest, backend } = request.args;
       await wasm_bindgen({ module_or_path: wasm });

@@ -14,12 +14,17 @@ before(async () => {
 after(() => browser?.close());
 
 /** Bytes of the WebAssembly memory: the glue gives the same instance to whoever asks again. */
-const memory = (page) => page.workers().at(-1).evaluate(async () => (await wasm_bindgen()).memory.buffer.byteLength);
+const memory = (page) =>
+  page
+    .workers()
+    .at(-1)
+    .evaluate(async () => (await wasm_bindgen()).memory.buffer.byteLength);
 
 /** Always as long, and never the same to the model. */
 const text = (n) => {
   const number = String(n).padStart(4, "0");
-  const handler = (part) => `def handler_${part}_${number}(connection, value_${number}):\n    return connection.execute("SELECT ${number} FROM t WHERE a = '%s'" % value_${number})\n\n`;
+  const handler = (part) =>
+    `def handler_${part}_${number}(connection, value_${number}):\n    return connection.execute("SELECT ${number} FROM t WHERE a = '%s'" % value_${number})\n\n`;
   return `import sqlite3\n\n${["a", "b", "c"].map(handler).join("")}`;
 };
 

@@ -19,7 +19,12 @@ function tensorsOf(shard) {
   const data = shard.subarray(8 + length);
   return Object.entries(header)
     .filter(([name]) => name !== "__metadata__")
-    .map(([name, { dtype, shape, data_offsets }]) => ({ name, dtype, shape, bytes: data.subarray(...data_offsets) }))
+    .map(([name, { dtype, shape, data_offsets }]) => ({
+      name,
+      dtype,
+      shape,
+      bytes: data.subarray(...data_offsets),
+    }))
     .sort((a, b) => a.bytes.byteOffset - b.bytes.byteOffset);
 }
 
@@ -38,13 +43,14 @@ function shardOf(tensors) {
 }
 
 /**
- * Writes a package into a folder `name` of its own and returns the folder, the names of its files beside model.json, and what
- * removes it. `change` may alter the manifest before it is written.
+ * Writes a package into a folder `name` of its own and returns the folder, the names of its files beside
+ * model.json, and what removes it. `change` may alter the manifest before it is written.
  */
 export async function makePackage(name, { shards = 4, change = () => {} } = {}) {
   const manifest = JSON.parse(await readFile(new URL("model.json", SHIPPED), "utf8"));
   const tensors = [];
-  for (const { file } of manifest.weights.shards) tensors.push(...tensorsOf(await readFile(new URL(file, SHIPPED))));
+  for (const { file } of manifest.weights.shards)
+    tensors.push(...tensorsOf(await readFile(new URL(file, SHIPPED))));
   const parent = await mkdtemp(join(tmpdir(), "cloister-"));
   const folder = join(parent, name);
   await mkdir(folder);

@@ -1,8 +1,8 @@
 //! What a package asks of the machine, from its manifest alone: so that a page can tell before it loads anything.
 //!
-//! The arithmetic follows where [`cloister_model::Inference`] puts things: the matrices of the blocks on the device, packed
-//! where they are stored in 8 or 4 bits and widened to f32 where they are not; embedding and head in the host's memory, as
-//! they are stored; vectors in f32. On the CPU, device and host are the same memory.
+//! The arithmetic follows where [`cloister_model::Inference`] puts things: the matrices of the blocks on the device,
+//! packed where they are stored in 8 or 4 bits and widened to f32 where they are not; embedding and head in the host's
+//! memory, as they are stored; vectors in f32. On the CPU, device and host are the same memory.
 
 use crate::{MAX_SHARD_BYTES, Manifest, WeightType};
 use cloister_model::quant::{Along, Bits};
@@ -49,7 +49,8 @@ impl Precision {
     }
 }
 
-/// What one precision of a model asks of the machine. All sizes are bytes, rounded down to 2⁵³ − 1 where they are larger.
+/// What one precision of a model asks of the machine. All sizes are bytes, rounded down to 2⁵³ − 1 where they are
+/// larger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Requirement {
@@ -63,7 +64,8 @@ pub struct Requirement {
     pub device_bytes: u64,
     /// In the host's memory beside it: embedding and head.
     pub host_bytes: u64,
-    /// In the host's memory for as long as the package is loaded: a shard, and the largest matrix while it is put together.
+    /// In the host's memory for as long as the package is loaded: a shard, and the largest matrix while it is put
+    /// together.
     pub loading_bytes: u64,
     /// The largest single buffer on the device.
     pub largest_buffer_bytes: u64,
@@ -165,8 +167,8 @@ fn on_device(name: &str, [rows, columns]: [u64; 2], precision: Precision) -> (u6
     }
 }
 
-/// What a pass over a full context computes, and its largest buffer: the scores of every head, a few times over, and the
-/// wide rows of a block.
+/// What a pass over a full context computes, and its largest buffer: the scores of every head, a few times over, and
+/// the wide rows of a block.
 fn one_pass(config: &CodeGenConfig) -> (u64, u64) {
     let (positions, width) = (config.n_positions as u64, config.n_embd as u64);
     let scores = product(&[4, config.n_head as u64, positions, positions]);
@@ -194,8 +196,8 @@ mod tests {
     #[test]
     fn the_sizes_of_350m_are_those_worked_out_by_hand() {
         let config = CodeGenConfig::codegen_350m_mono();
-        // A block has 12·1024² matrix elements, of which the largest matrices are 4·1024². Vectors beside them: 7·1024 a block,
-        // two norms at the end, and the head's bias.
+        // A block has 12·1024² matrix elements, of which the largest matrices are 4·1024². Vectors beside them: 7·1024
+        // a block, two norms at the end, and the head's bias.
         let (matrices, vectors) = (20 * 12 * 1024 * 1024u64, 4 * (20 * 7 * 1024 + 2 * 1024 + 51200u64));
         let cache = 2 * 20 * 2048 * 1024 * 4u64;
         let scores = 4 * 16 * 2048 * 2048u64;

@@ -64,8 +64,8 @@ export class FetchedAssets implements AssetSource {
 const BUILD_AGAIN = 'Build the site again with "cargo xtask build", then try again.';
 
 /**
- * A file of this origin; a server that sends it on to another place is refused. `path` is an address, or relative to the
- * page; `advice` is what to do where the server has no such file.
+ * A file of this origin; a server that sends it on to another place is refused. `path` is an address, or
+ * relative to the page; `advice` is what to do where the server has no such file.
  */
 export async function download(
   path: string,

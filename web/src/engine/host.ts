@@ -51,8 +51,8 @@ export class EngineHost {
   }
 
   /**
-   * Starts, or starts again, on the device of choice, with other files where they are given. Never rejects: what happens is
-   * in `state`.
+   * Starts, or starts again, on the device of choice, with other files where they are given. Never rejects:
+   * what happens is in `state`.
    */
   async start(choice: DeviceChoice, assets: AssetSource = this.#assets): Promise<void> {
     this.#lastFaultAt.clear();
@@ -66,7 +66,10 @@ export class EngineHost {
     return this.#boot(run, reason === null ? "webgpu" : "cpu", reason);
   }
 
-  /** What a `model.json` describes, and the GPU that it could run on. A worker of its own: the running one is not disturbed. */
+  /**
+   * What a `model.json` describes, and the GPU that it could run on. A worker of its own: the running one is
+   * not disturbed.
+   */
   async examine(manifest: ArrayBuffer): Promise<{ summary: PackageSummary; adapter: Adapter }> {
     const client = new EngineClient(this.#assets, await this.#assets.workerUrl(), () => {});
     try {

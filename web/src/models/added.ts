@@ -5,13 +5,17 @@ import type { KeptPackage } from "./kept.ts";
 import { bytesOf, type PackageOrigin } from "./origin.ts";
 
 /**
- * The page's own engine with a model that the user added. Its files come from the browser's storage where they are kept, else
- * from where the user said; each one that the engine has checked is kept. One file at a time is in memory.
+ * The page's own engine with a model that the user added. Its files come from the browser's storage where
+ * they are kept, else from where the user said; each one that the engine has checked is kept. One file at a
+ * time is in memory.
  */
 export class AddedModel implements AssetSource {
   /** The file that the engine has and has not judged yet, and whether it came out of the storage. */
   #given: { file: string; content: Blob; fromStorage: boolean } | null = null;
-  /** What was fetched and cannot be kept: a restart must not need the network. Browsers may hold Blobs on the disk. */
+  /**
+   * What was fetched and cannot be kept: a restart must not need the network. Browsers may hold Blobs on the
+   * disk.
+   */
   readonly #held = new Map<string, Blob>();
   #keepsAll = true;
 

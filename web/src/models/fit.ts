@@ -1,5 +1,5 @@
-// Whether a model fits on this machine, told before anything of it is loaded. The sizes are the engine's own arithmetic; the
-// limits are those of the GPU and of WebAssembly.
+// Whether a model fits on this machine, told before anything of it is loaded. The sizes are the engine's own
+// arithmetic; the limits are those of the GPU and of WebAssembly.
 
 import type { Requirement } from "../../../crates/cloister-wasm/src/types.ts";
 import type { Adapter } from "../engine/protocol.ts";

@@ -1,5 +1,6 @@
-// Models in this browser's Cache storage: one cache for each package, named by its hash. A file is there whole or not at
-// all, so that what was interrupted goes on behind the last whole file. What is read from here is checked like any other file.
+// Models in this browser's Cache storage: one cache for each package, named by its hash. A file is there
+// whole or not at all, so that what was interrupted goes on behind the last whole file. What is read from
+// here is checked like any other file.
 
 import type { PackageSummary, Precision } from "../../../crates/cloister-wasm/src/types.ts";
 import type { RememberedOrigin } from "./origin.ts";

@@ -1,5 +1,5 @@
-// Which model the page uses: the one that comes with it, or one that the user added. A change that fails or is cancelled ends
-// with the model that was in use before; the user's text is never touched.
+// Which model the page uses: the one that comes with it, or one that the user added. A change that fails or
+// is cancelled ends with the model that was in use before; the user's text is never touched.
 
 import type { PackageSummary } from "../../../crates/cloister-wasm/src/types.ts";
 import type { AssetSource } from "../engine/assets.ts";

@@ -3,9 +3,12 @@
 //! Exit codes: 0 when nothing was found, 1 when something was, 2 when something went wrong.
 
 mod args;
+mod comparison;
 mod device;
 mod error;
 mod eval;
+mod finetune;
+mod finetune_args;
 mod import;
 mod input;
 mod output;
@@ -49,5 +52,7 @@ fn run(command: &Command) -> Result<Outcome, CliError> {
         Command::Predict(options) => predict::run(options),
         Command::Eval(options) => eval::run(options),
         Command::Import(options) => import::run(options),
+        Command::Finetune(options) => finetune::run(options),
+        Command::Merge(options) => finetune::merge(options),
     }
 }

@@ -64,22 +64,32 @@ impl CausalSelfAttention {
 
     /// `[batch, len, d]` to `[batch, len, d]`; `cache` is a cache and this block's place in it.
     pub fn forward(&self, x: Tensor<3>, positions: &Positions, cache: Option<(&mut KvCache, usize)>) -> Tensor<3> {
-        let [batch, len, d] = x.dims();
-        let head_dim = d / self.n_head;
-        let qkv = self.qkv_proj.forward(x);
-        let heads = |index: usize| {
-            qkv.clone().narrow(2, index * d, d).reshape([batch, len, self.n_head, head_dim]).swap_dims(1, 2)
-        };
-        let query = positions.rotate(heads(0));
-        let key = positions.rotate(heads(1));
-        let value = heads(2);
-        let (key, value) = match cache {
-            Some((cache, layer)) => cache.extend(layer, key, value),
-            None => (key, value),
-        };
-        // Scaling the query costs len·d products where scaling the scores would cost heads·len².
-        let scores = (query * (head_dim as f64).sqrt().recip()).matmul(key.swap_dims(2, 3)) + positions.bias();
-        let mixed = softmax(scores, 3).matmul(value);
-        self.out_proj.forward(mixed.swap_dims(1, 2).reshape([batch, len, d]))
+        self.out_proj.forward(attend(self.qkv_proj.forward(x), self.n_head, positions, cache))
     }
+}
+
+/// What attention computes between its two projections: `[batch, len, 3d]`, queries, keys and values, to `[batch, len, d]`.
+/// `cache` is a cache and the block's place in it.
+pub fn attend(
+    qkv: Tensor<3>,
+    n_head: usize,
+    positions: &Positions,
+    cache: Option<(&mut KvCache, usize)>,
+) -> Tensor<3> {
+    let [batch, len, width] = qkv.dims();
+    let d = width / 3;
+    let head_dim = d / n_head;
+    let heads =
+        |index: usize| qkv.clone().narrow(2, index * d, d).reshape([batch, len, n_head, head_dim]).swap_dims(1, 2);
+    let query = positions.rotate(heads(0));
+    let key = positions.rotate(heads(1));
+    let value = heads(2);
+    let (key, value) = match cache {
+        Some((cache, layer)) => cache.extend(layer, key, value),
+        None => (key, value),
+    };
+    // Scaling the query costs len·d products where scaling the scores would cost heads·len².
+    let scores = (query * (head_dim as f64).sqrt().recip()).matmul(key.swap_dims(2, 3)) + positions.bias();
+    let mixed = softmax(scores, 3).matmul(value);
+    mixed.swap_dims(1, 2).reshape([batch, len, d])
 }

@@ -70,8 +70,7 @@ impl Comparison {
                 predictions.push(predict(&mut engine, row.id.clone(), row.code.clone(), None)?);
             }
             steps.finish();
-            let evaluation =
-                evaluate(&rows, &predictions, cloister_catalogue::same_family, &Options::default())?;
+            let evaluation = evaluate(&rows, &predictions, cloister_catalogue::same_family, &Options::default())?;
             measured.push(Measured { name, package, evaluation });
         }
         Ok(Self { packages: measured })

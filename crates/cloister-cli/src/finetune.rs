@@ -72,8 +72,7 @@ fn rows(command: &FinetuneCommand) -> Result<Split, CliError> {
 
 /// The package to start from; a checkpoint is imported first.
 fn base_folder(command: &FinetuneCommand) -> Result<PathBuf, CliError> {
-    let options =
-        import::options_for(&command.base, Weights::plain(WeightType::F32), None, command.prompt.as_deref())?;
+    let options = import::options_for(&command.base, Weights::plain(WeightType::F32), None, command.prompt.as_deref())?;
     let steps = Steps::things("importing");
     let folder = base::package_of(&command.base, &command.output.join("base"), || options, &mut |done, total| {
         steps.at(done as u64, total as u64);

@@ -47,8 +47,7 @@ impl Base {
     /// [`FinetuneError::Setting`] where the sequence leaves no room for code.
     pub fn prompt_maker(&self, sequence: usize, answer: usize) -> Result<PromptMaker, FinetuneError> {
         let prompt = &self.manifest.prompt;
-        let template =
-            PromptTemplate { prefix: prompt.prefix.tokens.clone(), suffix: prompt.suffix.tokens.clone() };
+        let template = PromptTemplate { prefix: prompt.prefix.tokens.clone(), suffix: prompt.suffix.tokens.clone() };
         let room = sequence.min(self.manifest.architecture.config.n_positions).saturating_sub(answer);
         if template.budget(room) < MIN_CODE {
             return Err(FinetuneError::Setting {

@@ -41,9 +41,7 @@ pub enum FinetuneError {
         problem: String,
     },
     /// Another run stands in the folder.
-    #[error(
-        "{path} holds a run with other settings ({what}); give another --output, or remove it to start again"
-    )]
+    #[error("{path} holds a run with other settings ({what}); give another --output, or remove it to start again")]
     OtherRun {
         /// The folder.
         path: PathBuf,

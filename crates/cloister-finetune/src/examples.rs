@@ -118,7 +118,12 @@ impl ExampleMaker {
             });
             return Ok(labelled.collect());
         }
-        Ok(windows.into_iter().max_by_key(|window| window.ids.len()).map(|window| self.example(window, label)).into_iter().collect())
+        Ok(windows
+            .into_iter()
+            .max_by_key(|window| window.ids.len())
+            .map(|window| self.example(window, label))
+            .into_iter()
+            .collect())
     }
 
     fn example(&self, window: UnitPrompt, label: usize) -> Example {

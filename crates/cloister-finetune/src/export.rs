@@ -68,12 +68,7 @@ pub fn package(
 ///
 /// # Errors
 /// [`FinetuneError::OtherBase`] where it was tuned on another, and as [`package`].
-pub fn merge_adapter(
-    base: &Path,
-    adapter: &Path,
-    weights: Weights,
-    folder: &Path,
-) -> Result<Manifest, FinetuneError> {
+pub fn merge_adapter(base: &Path, adapter: &Path, weights: Weights, folder: &Path) -> Result<Manifest, FinetuneError> {
     let run = saved::read_adapter_info(adapter)?;
     let base = Base::read(base, Device::flex())?;
     if base.hash != run.base {

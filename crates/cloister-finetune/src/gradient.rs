@@ -107,9 +107,8 @@ impl Tuned {
 
 /// The gradient that has reached a leaf.
 fn taken(leaf: &Tensor<3>, grads: &mut burn::tensor::Gradients) -> Result<Tensor<3>, FinetuneError> {
-    leaf.grad_remove(grads).ok_or_else(|| {
-        cloister_engine::EngineError::Device("no gradient came back through a block".into()).into()
-    })
+    leaf.grad_remove(grads)
+        .ok_or_else(|| cloister_engine::EngineError::Device("no gradient came back through a block".into()).into())
 }
 
 /// The mean cross-entropy over batches and its gradients. Batches are shared out among so many threads: most elementwise

@@ -57,9 +57,10 @@ impl Batch {
 
     /// Token ids, `[examples, len]`.
     pub fn ids(&self, device: &Device) -> Tensor<2, Int> {
-        let padded = self.examples.iter().flat_map(|example| {
-            (0..self.len).map(|place| example.ids.get(place).map_or(0, |id| *id as i32))
-        });
+        let padded = self
+            .examples
+            .iter()
+            .flat_map(|example| (0..self.len).map(|place| example.ids.get(place).map_or(0, |id| *id as i32)));
         Tensor::from_data(TensorData::new(padded.collect::<Vec<i32>>(), [self.examples.len(), self.len]), device)
     }
 

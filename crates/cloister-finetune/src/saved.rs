@@ -69,9 +69,7 @@ pub fn save(folder: &Path, tuned: &Tuned, optimizer: &ModuleOptimizer, step: usi
         None => tuned.base.clone().save_file(&weights),
     }
     .map_err(|error| FinetuneError::Saved { path: weights, reason: error.to_string() })?;
-    optimizer
-        .save(&moments)
-        .map_err(|error| FinetuneError::Saved { path: moments, reason: error.to_string() })?;
+    optimizer.save(&moments).map_err(|error| FinetuneError::Saved { path: moments, reason: error.to_string() })?;
     let mark = folder.join("latest");
     let previous = marked(folder)?;
     std::fs::write(&mark, step.to_string()).map_err(at(&mark))?;
@@ -181,6 +179,5 @@ pub fn read_adapter(
 ) -> Result<Adapters, FinetuneError> {
     let path = folder.join(ADAPTER_FILE);
     let tensors = adapter::parse(&path, &std::fs::read(&path).map_err(at(&path))?)?;
-    Adapters::from_named(settings, config, tensors, device)
-        .map_err(|reason| FinetuneError::Saved { path, reason })
+    Adapters::from_named(settings, config, tensors, device).map_err(|reason| FinetuneError::Saved { path, reason })
 }

@@ -117,7 +117,10 @@ pub fn run(
 /// A step's examples in micro-batches, those of like length together so that little is padding.
 fn batches(examples: &[Example], mut chosen: Vec<usize>, micro_batch: usize) -> Vec<Batch> {
     chosen.sort_by_key(|index| examples[*index].ids.len());
-    chosen.chunks(micro_batch.max(1)).map(|part| Batch::new(part.iter().map(|i| examples[*i].clone()).collect())).collect()
+    chosen
+        .chunks(micro_batch.max(1))
+        .map(|part| Batch::new(part.iter().map(|i| examples[*i].clone()).collect()))
+        .collect()
 }
 
 /// The order in which examples are met: all of them, then all again in another order. A function of seed and step alone, so
@@ -143,7 +146,9 @@ impl Order {
             Some((known, order)) if *known == epoch => order[place],
             _ => {
                 let mut order: Vec<usize> = (0..self.count).collect();
-                order.shuffle(&mut StdRng::seed_from_u64(self.seed ^ (epoch as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+                order.shuffle(&mut StdRng::seed_from_u64(
+                    self.seed ^ (epoch as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                ));
                 let index = order[place];
                 self.epoch = Some((epoch, order));
                 index
@@ -175,7 +180,8 @@ impl Log {
     fn open(folder: &Path, step: usize) -> Result<Self, FinetuneError> {
         let path = folder.join("log.csv");
         let old = std::fs::read_to_string(&path).unwrap_or_default();
-        let of_step = |line: &&str| line.split(',').next().and_then(|n| n.parse().ok()).is_some_and(|n: usize| n <= step);
+        let of_step =
+            |line: &&str| line.split(',').next().and_then(|n| n.parse().ok()).is_some_and(|n: usize| n <= step);
         let mut text = String::from("step,loss,learning_rate,gradient_norm,tokens,seconds\n");
         for line in old.lines().filter(of_step) {
             text.push_str(line);

@@ -108,8 +108,10 @@ impl Reference {
             // The transpose, the fused projection's rows in the order of the package.
             let [rows, columns] = [shape[0], shape[1]];
             let row = |index: usize| if name.ends_with("qkv_proj.b") { fused[index] } else { index };
-            let transposed: Vec<f32> =
-                (0..columns).flat_map(|c| (0..rows).map(move |r| (r, c))).map(|(r, c)| values[row(r) * columns + c]).collect();
+            let transposed: Vec<f32> = (0..columns)
+                .flat_map(|c| (0..rows).map(move |r| (r, c)))
+                .map(|(r, c)| values[row(r) * columns + c])
+                .collect();
             out.insert(name, TensorData::new(transposed, [columns, rows]));
         }
         out
@@ -190,8 +192,7 @@ fn losses_and_gradients_equal_the_reference() {
         // At once; one after the other; on threads.
         let apart: Vec<Batch> = examples.iter().map(|example| Batch::new(vec![example.clone()])).collect();
         for (batches, threads) in [(vec![Batch::new(examples.clone())], 1), (apart.clone(), 1), (apart, 2)] {
-            let (value, gradients) =
-                accumulated(&tuned, &batches, &Objective::NextToken, threads, &autodiff).unwrap();
+            let (value, gradients) = accumulated(&tuned, &batches, &Objective::NextToken, threads, &autodiff).unwrap();
             let wanted = reference.loss(method.name());
             assert!((value - wanted).abs() < 1e-4 * wanted, "{method:?}: {value} where PyTorch has {wanted}");
             let found = named(&tuned, &gradients);
@@ -211,9 +212,8 @@ fn merged_weights_do_what_model_and_adapters_do() {
         let tuned = reference.tuned(method);
         let plain = Tuned { base: reference.fixture.model(&Device::flex()).unwrap(), adapters: None };
         let one = Tuned { base: merged(&tuned).unwrap(), adapters: None };
-        let [with, alone, without] = [&tuned, &one, &plain].map(|tuned| -> Vec<f32> {
-            tuned.base.logits(tuned.hidden(&batch).unwrap()).into_data().iter().collect()
-        });
+        let [with, alone, without] = [&tuned, &one, &plain]
+            .map(|tuned| -> Vec<f32> { tuned.base.logits(tuned.hidden(&batch).unwrap()).into_data().iter().collect() });
         let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(distance(&with, &alone) < 1e-4, "{method:?}: {}", distance(&with, &alone));
         assert!(distance(&with, &without) > 1e-2, "{method:?} changes nothing");
@@ -260,11 +260,8 @@ fn lines_count_in_the_loss_as_they_do_in_the_engine() {
     let mut expected = 0.0;
     for (row, example) in examples.iter().enumerate() {
         let lines: Vec<Vec<f32>> = example.line_ends.iter().map(|end| at(row, *end)).collect();
-        let logits = cloister_engine::line_evidence(
-            &at(row, example.ids.len() - 1),
-            lines.iter().map(Vec::as_slice),
-            none,
-        );
+        let logits =
+            cloister_engine::line_evidence(&at(row, example.ids.len() - 1), lines.iter().map(Vec::as_slice), none);
         expected += logits.iter().map(|logit| logit.exp()).sum::<f32>().ln() - logits[2];
     }
     assert!((found - expected).abs() < 1e-4, "{found} {expected}");

@@ -42,7 +42,15 @@ fn rows() -> Vec<Row> {
 }
 
 fn settings(method: Method) -> Settings {
-    Settings { steps: 12, batch: 4, micro_batch: 2, warmup: 2, checkpoint_every: 4, learning_rate: 0.02, ..Settings::new(method) }
+    Settings {
+        steps: 12,
+        batch: 4,
+        micro_batch: 2,
+        warmup: 2,
+        checkpoint_every: 4,
+        learning_rate: 0.02,
+        ..Settings::new(method)
+    }
 }
 
 fn examples(base: &Base) -> Vec<Example> {
@@ -189,7 +197,8 @@ fn units_are_labelled_by_their_lines() {
     assert_eq!(labels(&[row(code, None, &[])]), [0, 0]);
     assert_eq!(labels(&[row(code, Some("CWE-78"), &[6])]), [0, 1]);
     assert_eq!(labels(&[row(code, Some("CWE-78"), &[])]), [1]);
-    let some = maker.make(&[row(code, Some("CWE-1"), &[]), row("# nothing\n", None, &[]), row(code, None, &[])]).unwrap();
+    let some =
+        maker.make(&[row(code, Some("CWE-1"), &[]), row("# nothing\n", None, &[]), row(code, None, &[])]).unwrap();
     assert_eq!((some.unknown, some.examples.len()), (1, 2));
     assert!(matches!(maker.make(&[row(code, Some("CWE-1"), &[])]), Err(FinetuneError::NoRows(_))));
     assert!(matches!(ExampleMaker::new(&base, 6), Err(FinetuneError::Setting { name: "--sequence", .. })));

@@ -136,7 +136,7 @@ impl Reference {
             Method::Full => gradients
                 .into_iter()
                 .map(|(name, data)| convert(&self.config, &name, data).unwrap().unwrap())
-                .map(|(name, data)| (name.replace("mlp.", "").replace("attn.", ""), data))
+                .map(|(name, data)| (name.replace("mlp.", "").replace("attn.", "").replace("wte.weight", "wte"), data))
                 .collect(),
             _ => self.adapter(method, gradients),
         }

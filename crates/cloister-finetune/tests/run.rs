@@ -48,7 +48,8 @@ fn settings(method: Method) -> Settings {
         micro_batch: 2,
         warmup: 2,
         checkpoint_every: 4,
-        learning_rate: 0.02,
+        // Factors have further to go than weights.
+        learning_rate: if method == Method::Ia3 { 0.1 } else { 0.02 },
         ..Settings::new(method)
     }
 }

@@ -1,5 +1,6 @@
 //! The arguments, and the help that explains them.
 
+use crate::finetune_args::{FinetuneCommand, MergeCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -31,6 +32,10 @@ pub enum Command {
     Generate(GenerateCommand),
     /// Make a model package of a CodeGen checkpoint (a folder as Hugging Face's libraries write it).
     Import(ImportCommand),
+    /// Tune a package or a checkpoint on labelled code, and measure what that has changed.
+    Finetune(Box<FinetuneCommand>),
+    /// Merge what `finetune` learned beside a package into it, and write a package.
+    Merge(MergeCommand),
 }
 
 /// Which model runs where.

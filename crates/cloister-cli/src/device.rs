@@ -6,6 +6,7 @@ use crate::package;
 use crate::progress::Steps;
 use burn::tensor::Device;
 use cloister_engine::{Backend, Engine};
+use cloister_finetune::train::Place;
 use cloister_package::fs::read_package_with;
 use std::path::Path;
 
@@ -42,6 +43,25 @@ pub fn open(options: &ModelOptions) -> Result<Engine, CliError> {
     }
 }
 
+/// Where a model is trained.
+///
+/// # Errors
+/// [`CliError::NoGpu`] where a GPU was asked for and there is none that can be used.
+pub fn training(choice: DeviceChoice) -> Result<Place, CliError> {
+    let on_gpu = |device| Place { device, threads: 1 };
+    match choice {
+        DeviceChoice::Cpu => Ok(Place::cpu()),
+        DeviceChoice::Gpu => gpu::device(Simulated::Taken).map(on_gpu),
+        DeviceChoice::Auto => match gpu::device(Simulated::Refused) {
+            Ok(device) => Ok(on_gpu(device)),
+            Err(error) => {
+                eprintln!("cloister: training on the CPU, because {error}");
+                Ok(Place::cpu())
+            }
+        },
+    }
+}
+
 fn load(folder: &Path, device: Device, backend: Backend, adapter: &str) -> Result<Engine, CliError> {
     let steps = Steps::bytes("Loading the model");
     let package = read_package_with(folder, device, |done, total| steps.at(done, total))
@@ -54,10 +74,18 @@ fn load(folder: &Path, device: Device, backend: Backend, adapter: &str) -> Resul
 
 #[cfg(not(feature = "gpu"))]
 mod gpu {
-    use super::{CliError, Engine, Path, Simulated};
+    use super::{CliError, Device, Engine, Path, Simulated};
 
     pub fn open(_: &Path, _: Simulated) -> Result<Engine, CliError> {
-        Err(CliError::NoGpu("this program was built without GPU support".into()))
+        Err(missing())
+    }
+
+    pub fn device(_: Simulated) -> Result<Device, CliError> {
+        Err(missing())
+    }
+
+    fn missing() -> CliError {
+        CliError::NoGpu("this program was built without GPU support".into())
     }
 }
 
@@ -71,15 +99,29 @@ mod gpu {
     ///
     /// Drivers fail in many ways and some of them end in a panic below: it is caught, and is the reason for the CPU.
     pub fn open(folder: &Path, simulated: Simulated) -> Result<Engine, CliError> {
+        guarded(|| {
+            let (device, adapter) = start(simulated)?;
+            load(folder, device, Backend::Webgpu, &adapter)
+        })
+    }
+
+    /// The device of the adapter that wgpu prefers.
+    pub fn device(simulated: Simulated) -> Result<Device, CliError> {
+        guarded(|| start(simulated).map(|(device, _)| device))
+    }
+
+    fn start(simulated: Simulated) -> Result<(Device, String), CliError> {
+        let adapter = adapter(simulated)?;
+        let device = Device::wgpu_options()
+            .init()
+            .map_err(|error| CliError::NoGpu(format!("it cannot be started ({error})")))?;
+        Ok((device, adapter))
+    }
+
+    fn guarded<T>(work: impl FnOnce() -> Result<T, CliError>) -> Result<T, CliError> {
         let hook = take_hook();
         set_hook(Box::new(|_| {}));
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            let adapter = adapter(simulated)?;
-            let device = Device::wgpu_options()
-                .init()
-                .map_err(|error| CliError::NoGpu(format!("it cannot be started ({error})")))?;
-            load(folder, device, Backend::Webgpu, &adapter)
-        }));
+        let result = catch_unwind(AssertUnwindSafe(work));
         set_hook(hook);
         result.unwrap_or_else(|panic| {
             let text =

@@ -3,6 +3,7 @@
 use cloister_checkpoint::CheckpointError;
 use cloister_engine::EngineError;
 use cloister_eval::EvalError;
+use cloister_finetune::FinetuneError;
 use cloister_package::PackageError;
 use std::path::PathBuf;
 
@@ -29,6 +30,9 @@ pub enum CliError {
     /// A fault of a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A fault of fine-tuning.
+    #[error(transparent)]
+    Finetune(#[from] FinetuneError),
     /// A prompt file that cannot be used.
     #[error(
         "{path} is not a prompt: {reason}; it has to have prefix, suffix and answers, as `cloister import --help` says"

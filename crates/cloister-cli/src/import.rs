@@ -44,19 +44,34 @@ pub fn run(command: &ImportCommand) -> Result<Outcome, CliError> {
 }
 
 fn options(command: &ImportCommand) -> Result<ImportOptions, CliError> {
-    let weights = match command.quantize {
+    let (name, prompt) = (command.name.as_deref(), command.prompt.as_deref());
+    options_for(&command.checkpoint, weights(command.quantize), name, prompt)
+}
+
+/// How matrices are stored.
+pub fn weights(precision: Precision) -> Weights {
+    match precision {
         Precision::F16 => Weights::plain(WeightType::F16),
         Precision::Q8 => Weights::quantized(Bits::Eight),
         Precision::Q4 => Weights::quantized(Bits::Four),
-    };
+    }
+}
+
+/// How the checkpoint in a folder is to be imported.
+pub fn options_for(
+    checkpoint: &Path,
+    weights: Weights,
+    name: Option<&str>,
+    prompt: Option<&Path>,
+) -> Result<ImportOptions, CliError> {
     // `.` and `..` have no name of their own.
-    let folder = command.checkpoint.canonicalize().unwrap_or_else(|_| command.checkpoint.clone());
+    let folder = checkpoint.canonicalize().unwrap_or_else(|_| checkpoint.into());
     let folder = folder.file_name().map_or_else(|| "codegen".into(), |name| name.to_string_lossy().into_owned());
-    let name = command.name.clone().unwrap_or(folder);
+    let name = name.map_or(folder, str::to_string);
     let id: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     let mut options = study_options(weights, id, name, TOP_25_OF_2024.map(|number| format!("CWE-{number}")));
-    if let Some(path) = &command.prompt {
+    if let Some(path) = prompt {
         let PromptFile { prefix, suffix, answers } = read(path)?;
         (options.prefix, options.suffix, options.answers) = (prefix, suffix, answers.into_iter().collect());
     }

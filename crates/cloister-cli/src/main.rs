@@ -3,9 +3,12 @@
 //! Exit codes: 0 when nothing was found, 1 when something was, 2 when something went wrong.
 
 mod args;
+mod comparison;
 mod device;
 mod error;
 mod eval;
+mod finetune;
+mod finetune_args;
 mod generate;
 mod import;
 mod input;
@@ -51,5 +54,7 @@ fn run(command: &Command) -> Result<Outcome, CliError> {
         Command::Eval(options) => eval::run(options),
         Command::Generate(options) => generate::run(options),
         Command::Import(options) => import::run(options),
+        Command::Finetune(options) => finetune::run(options),
+        Command::Merge(options) => finetune::merge(options),
     }
 }

@@ -289,7 +289,7 @@ fn a_checkpoint_becomes_a_package_that_can_be_asked() {
     let output = import(&["--prompt", "prompt.json"]);
     assert!(output.status.code() == Some(2) && stderr(&output).contains("suffix"), "{}", stderr(&output));
     let prompt = json!({"prefix": "# code\n", "suffix": "# weakness:", "answers": {"none": " no", "CWE-89": " sql;", "CWE-78": " command;"}});
-    place.write("prompt.json", &prompt.to_string());
+    place.write("prompt.json", prompt.to_string());
     place.write("app.py", CODE);
     for precision in ["f16", "q8", "q4"] {
         let output = import(&["--prompt", "prompt.json", "--quantize", precision, "--name", "Mine"]);
@@ -317,4 +317,70 @@ fn a_checkpoint_becomes_a_package_that_can_be_asked() {
     assert!(output.stdout.len() > 20);
     assert_eq!(generate(&drawn).stdout, output.stdout);
     assert_eq!(generate(&["--temperature", "-1"]).status.code(), Some(2));
+}
+
+const ROWS: &str = concat!(
+    r#"{"code": "import os\n\ndef run(cmd):\n    os.system(cmd)\n", "cwe": "CWE-78", "line": 4, "group": "a"}"#,
+    "\n",
+    r#"{"code": "import os\n\ndef run(cmd):\n    os.listdir(cmd)\n", "cwe": null, "group": "a"}"#,
+    "\n",
+    r#"{"code": "def find(db, name):\n    return db.execute('select ' + name)\n", "cwe": "CWE-89", "group": "b"}"#,
+    "\n",
+    r#"{"code": "def find(db, name):\n    return db.execute('select ?', name)\n", "safe": true, "group": "b"}"#,
+    "\n"
+);
+
+#[test]
+fn a_package_is_tuned_measured_and_merged() {
+    let place = Place::new();
+    place.write("rows.jsonl", ROWS);
+    let tune = |output: &str, more: &[&str]| {
+        let fixed = ["finetune", "--base", "model", "--data", "rows.jsonl", "--output", output, "--device", "cpu"];
+        run_in(&place.path("."), &[&fixed[..], &["--steps", "3", "--batch", "2"], more].concat(), "")
+    };
+    let all = tune("all", &["--method", "full,lora,ia3", "--held-out", "rows.jsonl"]);
+    assert_eq!(all.status.code(), Some(0), "{all:?}");
+    let table = stdout(&all);
+    for name in ["base, not tuned", "full, seed 0", "lora, seed 0", "ia3, seed 0", "4 rows held out"] {
+        assert!(table.contains(name), "{table}");
+    }
+    assert_eq!(std::fs::read_to_string(place.path("all/table.md")).unwrap(), table);
+    assert!(stderr(&all).contains("step     3/3"), "{}", stderr(&all));
+
+    let merged = run_in(
+        &place.path("."),
+        &["merge", "--base", "model", "--adapter", "all/lora-seed-0", "--output", "merged", "--quantize", "q8"],
+        "",
+    );
+    assert_eq!(merged.status.code(), Some(0), "{merged:?}");
+    place.write("app.py", CODE);
+    let package = ["scan", "--package", "merged", "--device", "cpu", "app.py", "--threshold", "0"];
+    assert_eq!(run_in(&place.path("."), &package, "").status.code(), Some(1));
+
+    // The same command again has nothing left to learn; another seed is another run.
+    let again = tune("all", &["--method", "full,lora,ia3", "--held-out", "rows.jsonl"]);
+    assert_eq!((again.status.code(), stdout(&again)), (Some(0), table));
+    assert_eq!(stderr(&again).matches("step ").count(), 0, "{}", stderr(&again));
+    let one = tune("one", &["--held-out-share", "0.5"]);
+    assert!(stdout(&one).contains("2 rows held out"), "{one:?}");
+    let other = tune("one", &["--held-out-share", "0.5", "--rank", "2"]);
+    assert!(other.status.code() == Some(2) && stderr(&other).contains("other settings"), "{other:?}");
+}
+
+#[test]
+fn what_cannot_be_tuned_is_told() {
+    let place = Place::new();
+    place.write("rows.jsonl", ROWS);
+    place.write("bad.jsonl", "{\"code\": \"pass\"}\n{\"cwe\": \"CWE-89\"}\n");
+    let tune = |base: &str, data: &str, more: &[&str]| {
+        let fixed = ["finetune", "--base", base, "--data", data, "--output", "out", "--device", "cpu"];
+        let output = run_in(&place.path("."), &[&fixed[..], more].concat(), "");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        stderr(&output).to_string()
+    };
+    let bad = tune("model", "bad.jsonl", &[]);
+    assert!(bad.contains("bad.jsonl") && bad.contains("line 2") && bad.contains("code"), "{bad}");
+    assert!(tune("nothing", "rows.jsonl", &[]).contains("model.json"));
+    assert!(tune("model", "rows.jsonl", &["--learning-rate", "0"]).contains("--learning-rate"));
+    assert!(tune("model", "rows.jsonl", &["--sequence", "3"]).contains("--sequence"));
 }

@@ -22,8 +22,7 @@ impl Sampler {
             .iter()
             .enumerate()
             .fold((0, f32::NEG_INFINITY), |best, (token, logit)| if *logit > best.1 { (token, *logit) } else { best });
-        // Also where the temperature is not a number.
-        if !(self.temperature > 0.0) {
+        if self.temperature.is_nan() || self.temperature <= 0.0 {
             return best.0 as u32;
         }
         let weight = |logit: f32| ((f64::from(logit) - f64::from(best.1)) / self.temperature).exp();

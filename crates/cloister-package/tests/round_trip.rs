@@ -1,5 +1,8 @@
 //! What is written is read again.
 
+// clippy.toml allows this in tests, and does not see that their helpers are a part of them.
+#![allow(clippy::unwrap_used)]
+
 use burn::tensor::{Device, TensorData};
 use cloister_model::quant::{Along, Bits, Quantized};
 use cloister_model::{CodeGen, CodeGenBuilder, named_tensors};

@@ -41,7 +41,7 @@ impl ModelBuilder for InferenceBuilder {
             [rows, columns] if stays_on_the_host(name) => {
                 Placed::Host(HostMatrix::of(data.iter::<f32>().collect(), [rows, columns]))
             }
-            [_, _] => Placed::Device(DeviceMatrix::Wide(Tensor::from_data(data, &self.device))),
+            [_, _] => Placed::Device(wide(data, &self.device)),
             _ => Placed::Vector(data.iter::<f32>().collect()),
         };
         self.placed.insert(name.into(), placed);
@@ -58,10 +58,10 @@ impl ModelBuilder for InferenceBuilder {
         let placed = if stays_on_the_host(name) {
             Placed::Host(HostMatrix::Quantized(matrix))
         } else if PackedMatrix::takes(&matrix) && !name.starts_with("line_pointer.") {
-            Placed::Device(DeviceMatrix::Packed(PackedMatrix::upload(matrix, &self.device)))
+            Placed::Device(DeviceMatrix::Packed(Box::new(PackedMatrix::upload(matrix, &self.device))))
         } else {
             let data = TensorData::new(matrix.values(), matrix.shape);
-            Placed::Device(DeviceMatrix::Wide(Tensor::from_data(data, &self.device)))
+            Placed::Device(wide(data, &self.device))
         };
         self.placed.insert(name.into(), placed);
         self.expected.note(place);
@@ -140,10 +140,14 @@ impl InferenceBuilder {
     /// A layer whose matrix is small, and was therefore widened.
     fn wide(&mut self, prefix: &str) -> Result<Linear, ModelError> {
         match self.linear(prefix)? {
-            (DeviceMatrix::Wide(weight), bias) => Ok(Linear::from_tensors(weight, Some(bias))),
+            (DeviceMatrix::Wide(weight), bias) => Ok(Linear::from_tensors(*weight, Some(bias))),
             (DeviceMatrix::Packed(_), _) => Err(missing(prefix)),
         }
     }
+}
+
+fn wide(data: TensorData, device: &Device) -> DeviceMatrix {
+    DeviceMatrix::Wide(Box::new(Tensor::from_data(data, device)))
 }
 
 fn missing(name: &str) -> ModelError {

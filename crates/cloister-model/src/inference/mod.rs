@@ -18,16 +18,16 @@ use burn::tensor::{Device, Tensor, TensorData};
 #[derive(Debug, Clone)]
 pub enum DeviceMatrix {
     /// Single precision.
-    Wide(Tensor<2>),
+    Wide(Box<Tensor<2>>),
     /// 8 or 4 bits in blocks.
-    Packed(PackedMatrix),
+    Packed(Box<PackedMatrix>),
 }
 
 impl DeviceMatrix {
     /// x·W + b: `[rows, in]` to `[rows, out]`.
     fn forward(&self, x: Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<2> {
         match self {
-            Self::Wide(weight) => linear(x, weight.clone(), bias.cloned()),
+            Self::Wide(weight) => linear(x, Tensor::clone(weight), bias.cloned()),
             Self::Packed(matrix) => {
                 let product = matrix.forward(x);
                 match bias {

@@ -70,12 +70,7 @@ impl CausalSelfAttention {
 
 /// What attention computes between its two projections: `[batch, len, 3d]`, queries, keys and values, to `[batch, len, d]`.
 /// `cache` is a cache and the block's place in it.
-pub(crate) fn attend(
-    qkv: Tensor<3>,
-    n_head: usize,
-    positions: &Positions,
-    cache: Option<(&mut KvCache, usize)>,
-) -> Tensor<3> {
+pub fn attend(qkv: Tensor<3>, n_head: usize, positions: &Positions, cache: Option<(&mut KvCache, usize)>) -> Tensor<3> {
     let [batch, len, width] = qkv.dims();
     let d = width / 3;
     let head_dim = d / n_head;

@@ -33,6 +33,7 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
+    default_device();
     let arguments = Arguments::parse();
     match run(&arguments.command) {
         Ok(Outcome::Nothing) => ExitCode::SUCCESS,
@@ -45,6 +46,14 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Makes the CPU what burn takes where it is told no device. It takes an optimiser's saved state there before it moves it to where
+/// the parameters are, and would otherwise ask for a GPU that may not be there.
+#[allow(unsafe_code)]
+fn default_device() {
+    // SAFETY: the program has no other thread yet.
+    unsafe { std::env::set_var("BURN_DEVICE", "flex") };
 }
 
 fn run(command: &Command) -> Result<Outcome, CliError> {

@@ -84,6 +84,9 @@ pub fn save(folder: &Path, tuned: &Tuned, optimizer: &ModuleOptimizer, step: usi
 
 /// Takes up the last checkpoint in a folder, and tells its step; `None` where there is none.
 ///
+/// burn puts the optimiser's state on its default device first. A program that is built with a GPU backend has to set
+/// `BURN_DEVICE` (to `flex`, the CPU) before it begins, or this asks for a GPU.
+///
 /// # Errors
 /// [`FinetuneError::Saved`] where it cannot be read.
 pub fn resume(

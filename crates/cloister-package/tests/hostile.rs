@@ -131,7 +131,6 @@ fn a_field_that_does_not_fit() {
         ("/labels", json!([]), "labels"),
         ("/prompt/prefix/tokens", json!([-1]), "content"),
         ("/prompt/prefix/tokens", json!(vec![1; 200]), "prompt"),
-        ("/prompt/stop", json!([288]), "prompt.stop"),
         ("/selfTest/tokens", json!([]), "selfTest.tokens"),
         ("/selfTest/tokens", json!(vec![1; 129]), "selfTest.tokens"),
         ("/selfTest/logits", json!([0.0]), "selfTest.logits"),
@@ -149,6 +148,8 @@ fn a_field_that_does_not_fit() {
         let PackageError::Manifest { field, .. } = &error else { panic!("{pointer} {value}: {error}") };
         assert!(field.contains(expected), "{pointer} {value}: {error}");
     }
+    let stop = open(&manifest(|root| root["prompt"]["stop"] = json!([288]))).err().unwrap();
+    assert!(stop.to_string().contains("prompt.stop"), "{stop}");
     let typing_error = manifest(|root| root["calibration"]["ofset"] = json!(1));
     assert!(open(&typing_error).err().unwrap().to_string().contains("ofset"));
     let text = String::from_utf8(manifest(|_| ())).unwrap();
